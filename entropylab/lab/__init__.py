@@ -1,0 +1,1 @@
+"""A tiny, real reinforcement-learning experiment that runs on a laptop."""

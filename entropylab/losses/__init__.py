@@ -1,0 +1,1 @@
+"""Pure tensor functions: surrogates, controls, selection and the policy loss."""

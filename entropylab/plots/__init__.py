@@ -1,0 +1,1 @@
+"""Matplotlib figures of result objects, in one look."""
