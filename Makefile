@@ -1,0 +1,53 @@
+# Every target sets up .venv by itself. `make demo` and `make test` are the two to know.
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-browser dashboard sample-logs pictures check format bench clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "entropylab needs Python >= 3.11: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## train baseline, Clip-Cov and KL-Cov in minutes, then compare them
+	$(BIN)/entropylab demo --out runs/demo
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest -n 2 -m "not browser"
+
+test-browser: $(READY) ## run the tests that need Chromium
+	$(BIN)/python -m pytest -m browser
+
+dashboard: $(READY) ## open the dashboard on runs/ and sample_logs/
+	$(BIN)/entropylab dashboard
+
+sample-logs: $(READY) ## train the runs of sample_logs/ again
+	$(BIN)/python -m entropylab.lab.samples --out sample_logs --jobs 2
+
+pictures: $(READY) ## draw the pictures of the docs from sample_logs/
+	$(BIN)/python docs/pictures.py
+
+check: $(READY) ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## run the benchmarks
+	$(BIN)/python benchmarks/run_all.py
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache
