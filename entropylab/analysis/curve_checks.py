@@ -1,0 +1,112 @@
+"""When the interval of a curve is withheld, and what a reader should be warned of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MIN_STEPS = 12
+MIN_RANGE = 0.1
+MAX_EXTRAPOLATION = 2.0
+
+
+@dataclass(frozen=True)
+class Signs:
+    """x [m] = exp(H) of the points as used, performance [m], and what the grid found.
+
+    curvature_p and long_memory are None where the grid was not run.
+    """
+
+    x: np.ndarray
+    performance: np.ndarray
+    curvature_p: float | None = None
+    long_memory: float | None = None
+
+    def extrapolation(self) -> float:
+        """(min x - 1) / range of x: how far H = 0 lies below the points, in their own ranges."""
+        spread = float(np.ptp(self.x))
+        return float(self.x.min() - 1.0) / spread if spread > 0 else np.inf
+
+    def is_curved(self) -> bool:
+        """Whether curvature is significant at 99 %."""
+        return self.curvature_p is not None and self.curvature_p < 0.01
+
+
+def data_refusals(signs: Signs) -> list[str]:
+    """Reasons that the points themselves give; with one of these the grid is not run."""
+    m, spread = len(signs.x), float(np.ptp(signs.x))
+    reasons = []
+    if m < MIN_STEPS:
+        reasons.append(f"only {m} steps, an interval needs {MIN_STEPS}")
+    if is_constant(signs.performance):
+        reasons.append(f"performance is constant ({signs.performance[0]:g})")
+    if spread < MIN_RANGE:
+        reasons.append(f"exp(H) covers a range of {spread:.2g} only, an interval needs {MIN_RANGE:g}")
+    return reasons
+
+
+def fit_refusals(signs: Signs) -> list[str]:
+    """Reasons that show once the curve is fitted."""
+    reasons = []
+    if signs.extrapolation() > MAX_EXTRAPOLATION:
+        reasons.append(
+            f"H = 0 lies {signs.extrapolation():.1f} times the range of exp(H) below the points, "
+            f"at most {MAX_EXTRAPOLATION:g} is supported"
+        )
+    if signs.is_curved():
+        reasons.append(f"performance is curved in exp(H) (p = {signs.curvature_p:.2g}): not this law")
+    if signs.long_memory is not None and signs.long_memory > 0.5:
+        reasons.append(
+            f"the noise may drift: share {signs.long_memory:.2f} of the posterior has a correlation time "
+            "above a quarter of the run"
+        )
+    return reasons
+
+
+def only_curved(signs: Signs) -> bool:
+    """Whether curvature is the only refusal: the form band, which allows for it, then still stands."""
+    return not data_refusals(signs) and len(fit_refusals(signs)) == 1 and signs.is_curved()
+
+
+def warn_points(signs: Signs) -> list[str]:
+    """Warnings short of a refusal."""
+    warnings = []
+    if 1.0 < signs.extrapolation() <= MAX_EXTRAPOLATION:
+        warnings.append(
+            f"the ceiling is an extrapolation: H = 0 lies {signs.extrapolation():.1f} times the range of "
+            "exp(H) below the points"
+        )
+    if signs.curvature_p is not None and 0.01 <= signs.curvature_p < 0.05:
+        warnings.append(
+            f"performance looks curved in exp(H) (p = {signs.curvature_p:.2g}): see the form band"
+        )
+    if signs.long_memory is not None and 0.3 < signs.long_memory <= 0.5:
+        warnings.append(
+            f"the noise may drift (posterior share {signs.long_memory:.2f} above a quarter of the run): "
+            "take level=0.99"
+        )
+    return warnings
+
+
+def warn_slope(interval: tuple[float, float]) -> list[str]:
+    """A warning where the interval of a holds 0."""
+    low, high = interval
+    if low > 0 or high < 0:
+        return []
+    return [f"no relation shown: the interval of a, {low:.3g} to {high:.3g}, contains 0"]
+
+
+def warn_independence(method: str, lag_one: float) -> list[str]:
+    """A warning where the noise is autocorrelated and the method's interval does not allow for it."""
+    if lag_one < 0.2:
+        return []
+    return [
+        f"the interval of method {method!r} is too narrow: neighbouring steps are correlated "
+        f"({lag_one:.2f}); take method='grid'"
+    ]
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Whether the values differ by no more than rounding."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
