@@ -1,1 +1,1 @@
-"""Matplotlib figures of result objects, in one look."""
+"""Matplotlib figures of results and runs, one look, one method -> colour map."""

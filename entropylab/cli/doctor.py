@@ -1,0 +1,117 @@
+"""``entropylab doctor``: is everything here that is needed, and if not, which command mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+
+from entropylab.errors import EntropylabError
+
+from .dashboard import find_app
+from .output import FINDINGS, OK, print_json, say, show_table
+from .outcomes import problems
+from .sources import Json, load_runs, names
+
+CORE = ("numpy", "pandas", "pyarrow", "scipy", "statsmodels", "rich", "typer")
+EXTRAS = {"train": ("torch",), "app": ("streamlit", "plotly", "matplotlib")}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: what was found, whether it is fine, and how to mend it where it is not."""
+
+    name: str
+    found: str
+    fine: bool
+    mend: str = ""
+
+
+def command(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Runs whose data to check as well.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check this machine's set-up, and the data of runs if paths are given."""
+    checks = all_checks()
+    runs = load_runs(paths) if paths else []
+    labels = names(runs)
+    rows = [{"run": labels[str(run.path)], "problems": problems(run)} for run in runs]
+    if json:
+        print_json("doctor", rows, checks=[asdict(check) for check in checks])
+    else:
+        _show(checks, rows)
+    healthy = all(check.fine for check in checks) and not any(row["problems"] for row in rows)
+    raise typer.Exit(OK if healthy else FINDINGS)
+
+
+def all_checks() -> list[Check]:
+    """Every check of the set-up, cheap ones first."""
+    packages = [_package(name, "pip install entropylab-rl") for name in CORE]
+    extras = [
+        _package(name, f"pip install 'entropylab-rl[{extra}]'")
+        for extra, names in EXTRAS.items()
+        for name in names
+    ]
+    return [_python(), *packages, *extras, _threads(), _dashboard()]
+
+
+def _python() -> Check:
+    return Check("python", platform.python_version(), sys.version_info >= (3, 11), "use Python 3.11 or newer")
+
+
+def _package(name: str, mend: str) -> Check:
+    try:
+        return Check(name, importlib.metadata.version(name), True)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, "missing", False, mend)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _threads() -> Check:
+    """More torch threads than cores make training many times slower."""
+    try:
+        import torch
+    except ImportError as error:
+        return Check(
+            "torch threads", f"torch does not load: {error}", False, "pip install 'entropylab-rl[train]'"
+        )
+    threads, cores = torch.get_num_threads(), usable_cores()
+    mend = f"set OMP_NUM_THREADS to at most {cores}"
+    return Check("torch threads", f"{threads} on {cores} usable cores", threads <= cores, mend)
+
+
+def _dashboard() -> Check:
+    try:
+        return Check("dashboard", str(find_app()), True)
+    except EntropylabError as error:
+        return Check("dashboard", "not found", False, str(error))
+
+
+def _show(checks: list[Check], rows: list[dict]) -> None:
+    show_table(
+        "Set-up",
+        ["what", "state", "found"],
+        [[check.name, "ok" if check.fine else "mend", check.found] for check in checks],
+        text=3,
+    )
+    for check in checks:
+        if not check.fine:
+            say(f"{check.name}: {check.mend}")
+    for row in rows:
+        for problem in row["problems"]:
+            say(f"{row['run']}: {problem['message']} ({problem['path']})")
+    found = sum(not check.fine for check in checks) + sum(len(row["problems"]) for row in rows)
+    say("Nothing to mend." if not found else f"{found} to mend.")

@@ -1,0 +1,100 @@
+"""The outcome of one analysis for each run: a result or the reason why there is none, and the run's problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from entropylab.errors import InsufficientDataError, MissingInputError, RunFormatError, RunNotFoundError
+
+from .output import FINDINGS, OK, print_json, say, show_table
+from .sources import names
+
+if TYPE_CHECKING:
+    from entropylab.record.reader import Run
+
+TOO_LITTLE = (InsufficientDataError, MissingInputError, RunNotFoundError, RunFormatError)
+"""Errors that say that one run lacks something; the others are still analysed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run's result, or ``missing``: the reason in one line. ``findings`` are lines worth exit code 1."""
+
+    name: str
+    result: Any = None
+    missing: str | None = None
+    problems: list[dict[str, str]] = field(default_factory=list)
+    findings: tuple[str, ...] = ()
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing is missing, withheld or damaged."""
+        return self.missing is None and not self.problems and not self.findings
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result's own dict with the run's name, its problems and, where there is no result, the reason."""
+        content = {} if self.result is None else self.result.to_dict()
+        return {"run": self.name, **content, "problems": self.problems, "missing": self.missing}
+
+
+def problems(run: Run) -> list[dict[str, str]]:
+    """The run's data problems, JSON-ready."""
+    return [{"kind": p.kind, "path": str(p.path), "message": p.message} for p in run.problems()]
+
+
+def attempt(name: str, analysis: Callable[[], Any], problems: list[dict[str, str]] | None = None) -> Outcome:
+    """The outcome of ``analysis()``; too little data becomes a reason instead of an error."""
+    try:
+        return Outcome(name, analysis(), problems=problems or [])
+    except TOO_LITTLE as error:
+        return Outcome(name, missing=" ".join(str(error).split()), problems=problems or [])
+
+
+def analyse(runs: Sequence[Run], analysis: Callable[[Run], Any]) -> list[Outcome]:
+    """The outcome of ``analysis(run)`` for each run."""
+    labels = names(runs)
+    return [attempt(labels[str(run.path)], lambda run=run: analysis(run), problems(run)) for run in runs]
+
+
+def finish(
+    command: str,
+    outcomes: Sequence[Outcome],
+    *,
+    json: bool,
+    title: str,
+    columns: Sequence[str],
+    row: Callable[[Any], Sequence[str]],
+    **more: Any,
+) -> None:
+    """Print the outcomes as JSON or as a table with the summaries below it, and exit 0 or 1."""
+    if json:
+        print_json(command, [outcome.to_dict() for outcome in outcomes], **more)
+    else:
+        found = [outcome for outcome in outcomes if outcome.result is not None]
+        if found:
+            show_table(title, ["run", *columns], [[o.name, *row(o.result)] for o in found])
+        for outcome in outcomes:
+            _tell(outcome)
+    raise typer.Exit(OK if all(outcome.fine for outcome in outcomes) else FINDINGS)
+
+
+def _tell(outcome: Outcome) -> None:
+    say()
+    say(outcome.name, style="bold")
+    if outcome.missing:
+        say(f"Not possible here: {outcome.missing}")
+    if outcome.result is not None:
+        say(outcome.result.summary())
+    tell_problems(outcome.problems)
+
+
+def tell_problems(found: Sequence[dict[str, str]], limit: int = 5) -> None:
+    """The first few data problems, one line each, and how many more there are."""
+    for problem in found[:limit]:
+        say(f"Data problem: {problem['message']} ({problem['path']})")
+    if len(found) > limit:
+        say(f"... and {len(found) - limit} more: entropylab doctor PATH lists them")
