@@ -1,0 +1,82 @@
+"""The warm-up: supervised training on random correct chains, stopped early, kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import RunFormatError
+from .chains import random_chains
+from .countdown import PROMPT_LENGTH
+from .model import PolicyModel, build_model
+from .settings import Start
+from .streams import stream, stream_seed
+
+OnStep = Callable[[int], None]
+
+
+def train_start(start: Start, seed: int, on_step: OnStep | None = None) -> PolicyModel:
+    """A model trained to imitate random correct chains for ``start.stop`` steps.
+
+    Cross-entropy on the response, AdamW, learning rate falling linearly to 0 at ``start.schedule``.
+    """
+    data = torch.from_numpy(
+        random_chains(start.chains, seed=stream_seed(seed, "chains"), operator_weights=start.operator_weights)
+    )
+    model = build_model(stream_seed(seed, "model"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=start.learning_rate)
+    generator = stream(seed, "warm-up")
+    for step in range(start.stop):
+        optimizer.param_groups[0]["lr"] = start.learning_rate * (1 - step / start.schedule)
+        rows = torch.randint(0, len(data), (start.batch,), generator=generator)
+        _imitate(model, optimizer, data[rows], start.max_grad_norm)
+        if on_step is not None:
+            on_step(step + 1)
+    return model
+
+
+def _imitate(model: PolicyModel, optimizer: torch.optim.Optimizer, tokens: Tensor, max_norm: float) -> None:
+    logits = model.response_logits(tokens)
+    loss = functional.cross_entropy(logits.flatten(0, 1), tokens[:, PROMPT_LENGTH:].flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+
+
+def start_path(folder: Path, start: Start, seed: int) -> Path:
+    """File of a start in a cache folder; its name holds a digest of all settings."""
+    settings = json.dumps(asdict(start), sort_keys=True)
+    digest = hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
+    return folder / f"start-{start.name}-s{seed}-{digest}.pt"
+
+
+def load_start(folder: Path, start: Start, seed: int, on_step: OnStep | None = None) -> PolicyModel:
+    """The warm start from the cache folder, trained and stored there where it is missing.
+
+    Errors: RunFormatError for a file that holds no such model.
+    """
+    path = start_path(folder, start, seed)
+    if not path.exists():
+        _store(train_start(start, seed, on_step), path)
+    model = build_model(0)
+    try:
+        model.load_state_dict(torch.load(path, weights_only=True))
+    except Exception as error:
+        raise RunFormatError(f"{path} holds no warm start of this version: delete it ({error})") from error
+    return model
+
+
+def _store(model: PolicyModel, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    torch.save(model.state_dict(), temporary)
+    os.replace(temporary, path)
