@@ -1,0 +1,84 @@
+"""Quantities over a run's steps, smoothed, and gathered over the seeds of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InvalidInputError, UnknownNameError
+
+
+def step_series(steps: pd.DataFrame, column: str) -> pd.DataFrame:
+    """One summary column over the steps: frame of step, tokens, value, sorted by step.
+
+    tokens: those trained on before the step. Non-finite values are NaN.
+    """
+    if column not in steps:
+        raise UnknownNameError(
+            f"steps have no column {column!r}: there is {', '.join(map(str, steps.columns))}"
+        )
+    ordered = steps.sort_values("step")
+    value = pd.to_numeric(ordered[column], errors="coerce").astype(float)
+    before = _tokens_before(ordered)
+    return pd.DataFrame(
+        {
+            "step": ordered["step"].to_numpy(),
+            "tokens": before,
+            "value": value.where(np.isfinite(value)).to_numpy(),
+        }
+    )
+
+
+def evaluation_series(
+    evaluations: pd.DataFrame, steps: pd.DataFrame, metric: str, *, split: str = "validation"
+) -> pd.DataFrame:
+    """One evaluation metric over the steps: frame of step, tokens, value, n, sorted by step.
+
+    tokens: those trained on before the evaluation (that of step s sees the policy before step s is trained on).
+    """
+    chosen = evaluations[(evaluations["split"] == split) & (evaluations["metric"] == metric)]
+    if chosen.empty:
+        raise UnknownNameError(f"no evaluation of {metric!r} on split {split!r}")
+    chosen = chosen.sort_values("step")
+    ordered = steps.sort_values("step")
+    place = np.searchsorted(ordered["step"].to_numpy(), chosen["step"].to_numpy(), side="left")
+    total = np.concatenate([[0.0], np.cumsum(ordered["n_tokens"].to_numpy(dtype=float))])
+    value = chosen["value"].astype(float)
+    return pd.DataFrame(
+        {
+            "step": chosen["step"].to_numpy(),
+            "tokens": total[place],
+            "value": value.where(np.isfinite(value)).to_numpy(),
+            "n": chosen["n"].to_numpy(),
+        }
+    )
+
+
+def smoothed(series: pd.DataFrame, window: int) -> pd.DataFrame:
+    """The series with `value` as the centred mean of `window` rows (fewer at the ends), NaN left out."""
+    if window < 1:
+        raise InvalidInputError(f"window is {window}: give at least 1 row")
+    mean = series["value"].rolling(window, center=True, min_periods=1).mean()
+    return series.assign(value=mean.where(series["value"].notna()))
+
+
+def over_seeds(series: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The runs of one method together: frame of step, tokens, value, low, high, n_runs, one row a step.
+
+    value is the mean over the runs, low and high the lowest and the highest run, tokens the mean: no interval,
+    the spread that was seen. Only steps that every run has, so that the mean does not jump where one ends.
+    """
+    if not series:
+        raise InvalidInputError("no series to gather: give at least one run")
+    table = pd.concat(series).dropna(subset=["value"])
+    by_step = table.groupby("step", sort=True)
+    gathered = by_step["value"].agg(value="mean", low="min", high="max", n_runs="size")
+    gathered.insert(0, "tokens", by_step["tokens"].mean())
+    return gathered[gathered["n_runs"] == len(series)].reset_index()
+
+
+def _tokens_before(ordered: pd.DataFrame) -> np.ndarray:
+    tokens = ordered["n_tokens"].to_numpy(dtype=float)
+    return np.cumsum(tokens) - tokens
