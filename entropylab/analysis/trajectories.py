@@ -36,7 +36,7 @@ def evaluation_series(
 ) -> pd.DataFrame:
     """One evaluation metric over the steps: frame of step, tokens, value, n, sorted by step.
 
-    tokens: those trained on before the evaluation (that of step s sees the policy before step s is trained on).
+    tokens: those trained on before it (an evaluation at step s is of the policy before step s is trained on).
     """
     chosen = evaluations[(evaluations["split"] == split) & (evaluations["metric"] == metric)]
     if chosen.empty:
@@ -57,18 +57,28 @@ def evaluation_series(
 
 
 def smoothed(series: pd.DataFrame, window: int) -> pd.DataFrame:
-    """The series with `value` as the centred mean of `window` rows (fewer at the ends), NaN left out."""
+    """The series with `value` as the mean of the rows less than window/2 steps away, NaN left out.
+
+    window 1 (step) leaves distinct steps as they are. A NaN row stays NaN.
+    """
     if window < 1:
-        raise InvalidInputError(f"window is {window}: give at least 1 row")
-    mean = series["value"].rolling(window, center=True, min_periods=1).mean()
-    return series.assign(value=mean.where(series["value"].notna()))
+        raise InvalidInputError(f"window is {window}: give at least 1 step")
+    step = series["step"].to_numpy(dtype=float)
+    value = series["value"].to_numpy(dtype=float)
+    known = np.isfinite(value)
+    total = np.concatenate([[0.0], np.cumsum(np.where(known, value, 0.0))])
+    count = np.concatenate([[0], np.cumsum(known)])
+    first = np.searchsorted(step, step - window / 2, side="right")
+    last = np.searchsorted(step, step + window / 2, side="left")
+    mean = (total[last] - total[first]) / np.maximum(count[last] - count[first], 1)
+    return series.assign(value=np.where(known, mean, np.nan))
 
 
 def over_seeds(series: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The runs of one method together: frame of step, tokens, value, low, high, n_runs, one row a step.
 
-    value is the mean over the runs, low and high the lowest and the highest run, tokens the mean: no interval,
-    the spread that was seen. Only steps that every run has, so that the mean does not jump where one ends.
+    value is the mean over the runs, tokens too, low and high the lowest and the highest run: the spread
+    that was seen, no interval. Only steps that every run has, so that the mean does not jump where one ends.
     """
     if not series:
         raise InvalidInputError("no series to gather: give at least one run")

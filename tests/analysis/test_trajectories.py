@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+
 from entropylab.analysis.trajectories import evaluation_series, over_seeds, smoothed, step_series
 from entropylab.errors import InvalidInputError, UnknownNameError
 
@@ -45,7 +46,10 @@ def test_smoothing_is_the_centred_mean_and_keeps_gaps() -> None:
     series = pd.DataFrame({"step": range(5), "tokens": range(5), "value": [0.0, 3.0, np.nan, 6.0, 9.0]})
     value = smoothed(series, 3)["value"].to_numpy()
     np.testing.assert_allclose(value, [1.5, 1.5, np.nan, 7.5, 7.5])
-    assert smoothed(series, 1)["value"].equals(series["value"])
+    np.testing.assert_allclose(smoothed(series, 1)["value"], series["value"])
+    sparse = series.assign(step=[0, 10, 20, 30, 40])
+    np.testing.assert_allclose(smoothed(sparse, 9)["value"], series["value"])
+    np.testing.assert_allclose(smoothed(sparse, 21)["value"], value)
     with pytest.raises(InvalidInputError, match="window is 0"):
         smoothed(series, 0)
 
