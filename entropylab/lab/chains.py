@@ -31,7 +31,12 @@ def random_chains(
     Errors: InvalidInputError for a count below 1 or weights that are not three probabilities.
     """
     weights = np.asarray(operator_weights, dtype=np.float64)
-    if count < 1 or weights.shape != (len(OPERATORS),) or (weights < 0).any() or not np.isclose(weights.sum(), 1):
+    if (
+        count < 1
+        or weights.shape != (len(OPERATORS),)
+        or (weights < 0).any()
+        or not np.isclose(weights.sum(), 1)
+    ):
         raise InvalidInputError(
             f"count is {count} and operator_weights is {operator_weights}: "
             "give a count of at least 1 and three weights >= 0 that sum to 1"
@@ -55,7 +60,8 @@ def _draw(count: int, rng: np.random.Generator, weights: np.ndarray) -> IntArray
     kept = in_range & (prompt_id >= 0)
     equals = np.full(count, _EQUALS)
     answers = np.stack(
-        [first, _PLUS + operator, second, equals, middle, left, _PLUS + next_operator, right, equals, target], 1
+        [first, _PLUS + operator, second, equals, middle, left, _PLUS + next_operator, right, equals, target],
+        1,
     )
     prompts = prompt_tokens(prompt_id[kept])
     return np.concatenate([prompts, answers[kept]], axis=1)

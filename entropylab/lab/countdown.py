@@ -134,7 +134,9 @@ def verify(prompts: IntArray, responses: IntArray) -> NDArray[np.bool_]:
         )
     first, second = responses[:, :5], responses[:, 5:]
     true_equations = _equation_holds(first) & _equation_holds(second)
-    return true_equations & _uses_numbers_once(prompts[:, 1:4], first, second) & (second[:, 4] == prompts[:, 5])
+    return (
+        true_equations & _uses_numbers_once(prompts[:, 1:4], first, second) & (second[:, 4] == prompts[:, 5])
+    )
 
 
 def _equation_holds(equation: IntArray) -> NDArray[np.bool_]:

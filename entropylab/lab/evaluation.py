@@ -38,7 +38,8 @@ class Evaluation:
 def evaluate(model: PolicyModel, prompt_ids: IntArray, *, split: str, seed: int, step: int) -> Evaluation:
     """Score a policy on problems, on a random stream that no other draw shares.
 
-    Accuracy is the mean over 8 samples a problem at T = 1; pass@8 counts problems with a right one among them.
+    Accuracy is the mean over 8 samples a problem at T = 1; pass@8 is the share of problems with a right one
+    among them.
     """
     prompts = torch.from_numpy(prompt_tokens(prompt_ids))
     greedy = rewards_of(prompts, sample_responses(model, prompts))
@@ -49,7 +50,7 @@ def evaluate(model: PolicyModel, prompt_ids: IntArray, *, split: str, seed: int,
         step=step,
         split=split,
         n=len(prompt_ids),
-        accuracy=right.mean().item(),
-        accuracy_greedy=greedy.mean().item(),
-        pass_at_8=right.amax(dim=1).mean().item(),
+        accuracy=right.double().mean().item(),
+        accuracy_greedy=greedy.double().mean().item(),
+        pass_at_8=right.amax(dim=1).double().mean().item(),
     )

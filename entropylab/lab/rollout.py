@@ -119,7 +119,9 @@ def make_rollout(
     """Sample a group of responses to each of a step's training problems, and judge them."""
     ids = torch.from_numpy(draw_problems(prompts, seed, step))
     questions = torch.from_numpy(prompt_tokens(ids.numpy()))
-    responses = sample_responses(model, questions, samples=group_size, generator=stream(seed, "rollout", step))
+    responses = sample_responses(
+        model, questions, samples=group_size, generator=stream(seed, "rollout", step)
+    )
     questions = questions.repeat_interleave(group_size, 0)
     tokens = torch.cat([questions, responses], dim=1)
     rewards = rewards_of(questions, responses)

@@ -32,7 +32,9 @@ class Start:
 
     def __post_init__(self) -> None:
         if not 0 <= self.stop <= self.schedule:
-            raise InvalidInputError(f"stop is {self.stop}: give a step from 0 to the schedule's {self.schedule}")
+            raise InvalidInputError(
+                f"stop is {self.stop}: give a step from 0 to the schedule's {self.schedule}"
+            )
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class LabSettings:
                 raise InvalidInputError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.responses % self.mini_batches:
             raise InvalidInputError(
-                f"{self.responses} responses a step cannot be split into {self.mini_batches} equal mini-batches"
+                f"{self.responses} responses a step do not make {self.mini_batches} equal mini-batches"
             )
 
     @property
@@ -100,21 +102,22 @@ class Preset:
         """The preset with some of its `LabSettings` changed."""
         return replace(self, settings=replace(self.settings, **changes))
 
-    def with_methods(self, labels: Sequence[str]) -> Preset:
-        """The preset with the methods of these labels only; UnknownNameError for others."""
-        known = {method.label: method for method in self.methods}
-        unknown = [label for label in labels if label not in known]
-        if unknown or not labels:
-            raise UnknownNameError(f"unknown methods {unknown}: {self.name} has {', '.join(known)}")
-        return replace(self, methods=tuple(known[label] for label in labels))
+    def with_methods(self, names: Sequence[str]) -> Preset:
+        """The preset with these methods: labels of its own or keys of METHODS (else UnknownNameError)."""
+        if not names:
+            raise InvalidInputError(
+                f"no method given: {self.name} has {', '.join(m.label for m in self.methods)}"
+            )
+        own = {method.label: method for method in self.methods}
+        return replace(self, methods=tuple(own.get(name) or method_from_table(name) for name in names))
 
 
-def method_from_table(key: str, *, label: str | None = None, release_step: int | None = None) -> LabMethod:
+def method_from_table(key: str) -> LabMethod:
     """A row of METHODS as an arm of an experiment; UnknownNameError for a key that is not there."""
     if key not in METHODS:
         raise UnknownNameError(f"unknown method {key!r}: choose one of {', '.join(METHODS)}")
     row = METHODS[key]
-    return LabMethod(label or key, key, row.surrogate, row.control, release_step)
+    return LabMethod(key, key, row.surrogate, row.control)
 
 
 START_A = Start("A", stop=750)

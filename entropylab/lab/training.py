@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..losses.control_sequence import as_controls
+from ..losses.full_kl import FullKL
 from ..losses.policy_loss import PolicyLoss, policy_loss
 from .countdown import PROMPT_LENGTH, problem_ids
 from .evaluation import Evaluation, evaluate
@@ -18,11 +22,12 @@ from .settings import LabMethod, LabSettings
 
 @dataclass(frozen=True)
 class Update:
-    """One optimizer update: its rows of the rollout, what the loss used, and the gradient norm before clipping."""
+    """One optimizer update: its rows of the rollout, what the loss used, and the gradient's norm."""
 
     rows: slice
     out: PolicyLoss
     logprobs: Tensor
+    loss: float
     gradient_norm: float
 
 
@@ -36,17 +41,33 @@ class StepResult:
     entropy_after: Tensor
 
 
-def train(model: PolicyModel, method: LabMethod, settings: LabSettings) -> Iterator[StepResult | Evaluation]:
-    """Train a model in place; yield each step, and each evaluation before the step of the same policy.
+@dataclass(frozen=True)
+class Learner:
+    """A policy in training: the model, its optimizer, and the initial policy where the control needs it."""
 
-    Step s is the rollout of the policy that s rollouts have trained, as is evaluation s. The last policy is
-    evaluated on the validation and the test split.
+    model: PolicyModel
+    optimizer: torch.optim.Optimizer
+    reference: PolicyModel | None
+
+
+def make_learner(model: PolicyModel, method: LabMethod, settings: LabSettings) -> Learner:
+    """A learner that trains ``model`` in place."""
+    needs = {name for control in as_controls(method.control) for name in control.needs}
+    reference = deepcopy(model) if needs & {"ref_logprobs", "full_kl"} else None
+    return Learner(model, torch.optim.AdamW(model.parameters(), lr=settings.learning_rate), reference)
+
+
+def train(model: PolicyModel, method: LabMethod, settings: LabSettings) -> Iterator[StepResult | Evaluation]:
+    """Train a model in place; yield each evaluation, then the step of the same policy.
+
+    Step s is the rollout of the policy that s rollouts have trained, and so is evaluation s. The last
+    policy is evaluated on the validation and the test split.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
+    learner = make_learner(model, method, settings)
     for step in range(settings.steps):
         if step % settings.evaluate_every == 0:
             yield _evaluate(model, settings, "validation", step)
-        yield train_step(model, optimizer, method, settings, step)
+        yield train_step(learner, method, settings, step)
     for split in ("validation", "test"):
         yield _evaluate(model, settings, split, settings.steps)
 
@@ -55,12 +76,10 @@ def _evaluate(model: PolicyModel, settings: LabSettings, split: str, step: int) 
     return evaluate(model, problem_ids(split), split=split, seed=settings.seed, step=step)
 
 
-def train_step(
-    model: PolicyModel, optimizer: torch.optim.Optimizer, method: LabMethod, settings: LabSettings, step: int
-) -> StepResult:
+def train_step(learner: Learner, method: LabMethod, settings: LabSettings, step: int) -> StepResult:
     """One rollout, one epoch of mini-batch updates on it, and the entropy at its states afterwards."""
     rollout = make_rollout(
-        model,
+        learner.model,
         prompts=settings.prompts,
         group_size=settings.group_size,
         mini_batches=settings.mini_batches,
@@ -68,25 +87,22 @@ def train_step(
         step=step,
     )
     size = settings.responses // settings.mini_batches
-    updates = tuple(
-        _update(model, optimizer, rollout, slice(start, start + size), method, settings, step)
-        for start in range(0, settings.responses, size)
-    )
-    _, entropy_after = score(model, rollout.tokens, settings.mini_batches)
-    return StepResult(step, rollout, updates, entropy_after)
+    updates = []
+    for start in range(0, settings.responses, size):
+        rows = slice(start, start + size)
+        logprobs, out = _loss(learner, rollout, rows, method, seed=settings.seed, step=step)
+        norm = _descend(learner, out.loss, settings.max_grad_norm)
+        updates.append(Update(rows, out, logprobs.detach(), out.loss.item(), norm))
+    _, entropy_after = score(learner.model, rollout.tokens, settings.mini_batches)
+    return StepResult(step, rollout, tuple(updates), entropy_after)
 
 
-def _update(
-    model: PolicyModel,
-    optimizer: torch.optim.Optimizer,
-    rollout: Rollout,
-    rows: slice,
-    method: LabMethod,
-    settings: LabSettings,
-    step: int,
-) -> Update:
+def _loss(
+    learner: Learner, rollout: Rollout, rows: slice, method: LabMethod, *, seed: int, step: int
+) -> tuple[Tensor, PolicyLoss]:
     tokens = rollout.tokens[rows]
-    logprobs, entropy = logprobs_and_entropy(model.response_logits(tokens), tokens[:, PROMPT_LENGTH:])
+    logits = learner.model.response_logits(tokens)
+    logprobs, entropy = logprobs_and_entropy(logits, tokens[:, PROMPT_LENGTH:])
     out = policy_loss(
         logprobs,
         rollout.old_logprobs[rows],
@@ -96,11 +112,29 @@ def _update(
         control=method.control_at(step),
         entropy=entropy,
         sample_ids=rollout.sample_ids[rows],
-        seed=settings.seed,
+        seed=seed,
         step=step,
+        **_reference_inputs(learner.reference, tokens, logits),
     )
-    optimizer.zero_grad()
-    out.loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-    optimizer.step()
-    return Update(rows, out, logprobs.detach(), norm.item())
+    return logprobs, out
+
+
+@torch.no_grad()
+def _reference_logits(reference: PolicyModel, tokens: Tensor) -> Tensor:
+    return reference.response_logits(tokens)
+
+
+def _reference_inputs(reference: PolicyModel | None, tokens: Tensor, logits: Tensor) -> dict[str, Any]:
+    if reference is None:
+        return {}
+    ref_logits = _reference_logits(reference, tokens)
+    ref_logprobs, _ = logprobs_and_entropy(ref_logits, tokens[:, PROMPT_LENGTH:])
+    return {"ref_logprobs": ref_logprobs, "full_kl": FullKL.from_logits(logits, ref_logits)}
+
+
+def _descend(learner: Learner, loss: Tensor, max_norm: float) -> float:
+    learner.optimizer.zero_grad()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), max_norm)
+    learner.optimizer.step()
+    return norm.item()

@@ -80,7 +80,9 @@ def test_verifier_agrees_with_the_words_on_damaged_answers() -> None:
     damaged[rows, rng.integers(PROMPT_LENGTH, 17, len(rows))] = rng.integers(0, len(VOCABULARY), len(rows))
     for batch in (chains, damaged):
         verdict = verify(batch[:, :PROMPT_LENGTH], batch[:, PROMPT_LENGTH:])
-        words = [right_by_the_words(decode(row[:PROMPT_LENGTH]), decode(row[PROMPT_LENGTH:])) for row in batch]
+        words = [
+            right_by_the_words(decode(row[:PROMPT_LENGTH]), decode(row[PROMPT_LENGTH:])) for row in batch
+        ]
         assert verdict.tolist() == words
 
 

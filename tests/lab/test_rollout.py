@@ -48,7 +48,9 @@ def test_logprobs_and_entropy_against_float64() -> None:
     reference = log_softmax(logits.double().numpy(), axis=-1)
     chosen = np.take_along_axis(reference, tokens.numpy()[..., None], -1)[..., 0]
     np.testing.assert_allclose(logprobs.numpy(), chosen, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(entropy.numpy(), -(np.exp(reference) * reference).sum(-1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        entropy.numpy(), -(np.exp(reference) * reference).sum(-1), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_samples_follow_the_policy() -> None:

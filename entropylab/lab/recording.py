@@ -1,0 +1,44 @@
+"""From the events of the training loop to a run folder."""
+
+from __future__ import annotations
+
+from ..record.recorder import Recorder
+from .countdown import decode
+from .evaluation import Evaluation
+from .training import StepResult, Update
+
+
+def record_event(recorder: Recorder, event: StepResult | Evaluation) -> None:
+    """Write one step or one evaluation; when it returns, all steps before it are on disk."""
+    if isinstance(event, Evaluation):
+        _record_evaluation(recorder, event)
+        return
+    for index, update in enumerate(event.updates):
+        _record_update(recorder, event, update, index)
+    recorder.end_step(event.step)
+
+
+def _record_evaluation(recorder: Recorder, evaluation: Evaluation) -> None:
+    for metric, value in evaluation.metrics.items():
+        recorder.evaluate(evaluation.step, split=evaluation.split, metric=metric, value=value, n=evaluation.n)
+
+
+def _record_update(recorder: Recorder, result: StepResult, update: Update, index: int) -> None:
+    rollout, rows = result.rollout, update.rows
+    recorder.record(
+        result.step,
+        update.out,
+        logprobs=update.logprobs,
+        old_logprobs=rollout.old_logprobs[rows],
+        advantages=rollout.advantages[rows],
+        mask=rollout.mask[rows],
+        entropy=rollout.entropy[rows],
+        entropy_after=result.entropy_after[rows],
+        rewards=rollout.rewards[rows],
+        prompt_ids=rollout.prompt_ids[rows],
+        sample_ids=rollout.sample_ids[rows],
+        token_ids=rollout.responses[rows],
+        texts=[decode(response) for response in rollout.responses[rows].tolist()],
+        update=index,
+        metrics={"loss": update.loss, "grad_norm": update.gradient_norm},
+    )
