@@ -1,0 +1,55 @@
+"""Warnings, each given once, about choices of tokens that do not do what their settings say."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from .backend import torch
+
+if TYPE_CHECKING:
+    from .batch import TokenBatch
+    from .covariance import Centred
+    from .interfaces import SelectingControl
+
+_TOLERANCE = 0.2
+_given: set[tuple[str, str]] = set()
+
+
+def forget_advice() -> None:
+    """Let every warning be given again."""
+    _given.clear()
+
+
+def advise(control: SelectingControl, batch: TokenBatch, centred: Centred) -> None:
+    """Warn where the fraction is off by more than 20 % or all covariances are 0. Waits for the device."""
+    _advise_fraction(control, int(batch.count))
+    constant = not bool(centred.covariance.any()) and bool(torch.any(batch.signal != 0))
+    if constant and int(batch.count) > 1:
+        _once(
+            control,
+            "constant",
+            "all covariances of this batch are 0 (its advantages or its logprobs are constant), so the choice "
+            "of tokens means nothing; choose on the whole batch, not on one response of a group",
+        )
+
+
+def _advise_fraction(control: SelectingControl, n_tokens: int) -> None:
+    budget = control.budget
+    if budget.count is not None or budget.fraction is None or n_tokens == 0:
+        return
+    effective = budget.of(n_tokens) / n_tokens
+    if abs(effective / budget.fraction - 1.0) > _TOLERANCE:
+        _once(
+            control,
+            "fraction",
+            f"fraction={budget.fraction:g} of {n_tokens} tokens is {budget.fraction * n_tokens:.3g}, so "
+            f"{budget.of(n_tokens)} are chosen: effectively {effective:.2g}; choose on a larger token set",
+        )
+
+
+def _once(control: SelectingControl, kind: str, text: str) -> None:
+    key = (type(control).__name__, kind)
+    if key not in _given:
+        _given.add(key)
+        warnings.warn(f"{type(control).__name__}: {text}", UserWarning, stacklevel=5)

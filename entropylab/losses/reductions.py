@@ -1,0 +1,54 @@
+"""From one loss a token to one loss: the reductions that trainers use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingInputError
+from .batch import TokenBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def token_mean(per_token: Tensor, batch: TokenBatch, denominator: Any = None) -> Tensor:
+    """Σ loss / N, N the valid tokens or ``denominator``."""
+    return per_token.sum() / (batch.count.clamp(min=1) if denominator is None else denominator)
+
+
+def seq_mean_token_mean(per_token: Tensor, batch: TokenBatch, denominator: Any = None) -> Tensor:
+    """Mean over responses of the mean over their tokens; ``denominator`` counts responses."""
+    lengths = batch.valid.sum(1).clamp(min=1)
+    return (per_token.sum(1) / lengths).sum() / _responses(batch, denominator)
+
+
+def seq_mean_token_sum(per_token: Tensor, batch: TokenBatch, denominator: Any = None) -> Tensor:
+    """Mean over responses of the sum over their tokens; ``denominator`` counts responses."""
+    return per_token.sum() / _responses(batch, denominator)
+
+
+def token_sum(per_token: Tensor, batch: TokenBatch, denominator: Any = None) -> Tensor:
+    """Σ loss / ``denominator``, which has no default (a constant length: arXiv 2503.20783)."""
+    if denominator is None:
+        raise MissingInputError("reduction='token_sum' needs denominator=: give the constant to divide by")
+    return per_token.sum() / denominator
+
+
+def share_of_set(reduction: str, batch: TokenBatch, denominator: Any) -> Tensor | float:
+    """This batch's share of the set that ``denominator`` counts; 1 where there is none to compare with."""
+    if denominator is None or reduction == "token_sum":
+        return 1.0
+    local = batch.count if reduction == "token_mean" else batch.valid.any(1).sum()
+    return local / denominator
+
+
+def _responses(batch: TokenBatch, denominator: Any) -> Any:
+    """Responses with at least one valid token."""
+    return batch.valid.any(1).sum().clamp(min=1) if denominator is None else denominator
+
+
+REDUCTIONS: dict[str, Callable[..., Tensor]] = {
+    f.__name__: f for f in (token_mean, seq_mean_token_mean, seq_mean_token_sum, token_sum)
+}
+"""Reductions by name."""

@@ -1,0 +1,116 @@
+"""Which tokens a control chooses: exact ranking on the device, without a host sync.
+
+Ties go by (sample_id, position) ascending. The threshold comes from a top-k of static size; the number of
+tokens at the threshold that still fit is counted on the device. ``numpy_selection`` holds the twin.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .backend import torch
+from .hashing import COLUMN_SALT, MIX_A, MIX_B, WORD, mix_word, stream_key
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_BLOCK = 64
+_LOWEST_INT32 = -(2**31)
+
+
+def top_by_score(
+    score: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None
+) -> Tensor:
+    """The ``count`` eligible tokens of the highest ``score`` [B, T], as bool [B, T].
+
+    ``count`` is a 0-d tensor of at most ``limit``; ``sample_ids`` [B] order ties, rows do where it is None.
+    """
+    key = torch.where(eligible, score, -torch.inf)
+    return _first(key, eligible, count, limit, sample_ids)
+
+
+def lowest_hash(
+    eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None, *, seed: int, step: int
+) -> Tensor:
+    """The ``count`` eligible tokens of the smallest hash of their identity, as bool [B, T]."""
+    hashed = token_hash(sample_ids, eligible.shape, eligible.device, seed=seed, step=step)
+    key = hashed.neg_().masked_fill_(~eligible, _LOWEST_INT32)
+    return _first(key, eligible, count, limit, sample_ids)
+
+
+def _first(key: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None) -> Tensor:
+    if limit == 0 or key.numel() == 0:
+        return torch.zeros_like(eligible)
+    count = count.minimum(eligible.sum())
+    highest = _highest(key.flatten(), limit)
+    threshold = highest.gather(0, (count - 1).clamp(min=0).view(1))
+    above = key > threshold
+    level = (key == threshold) & eligible
+    return above | (level & (_rank(level, sample_ids) <= count - above.sum()))
+
+
+def _highest(key: Tensor, limit: int) -> Tensor:
+    """The ``limit`` highest values, sorted. The blocks of the highest maxima hold them all."""
+    n_blocks = key.numel() // _BLOCK
+    if 2 * limit * _BLOCK >= key.numel():
+        return key.topk(limit).values
+    whole = key[: n_blocks * _BLOCK].view(n_blocks, _BLOCK)
+    blocks = whole.amax(1).topk(limit, sorted=False).indices
+    rest = key[n_blocks * _BLOCK :]
+    return torch.cat([whole[blocks].flatten(), rest]).topk(limit).values
+
+
+def _rank(level: Tensor, sample_ids: Tensor | None) -> Tensor:
+    """Rank from 1 of each marked token in the order (sample_id, position), int32 [B, T]."""
+    within = level.cumsum(1, dtype=torch.int32)
+    totals = within[:, -1]
+    order = slice(None) if sample_ids is None else sample_ids.argsort()
+    ordered = totals[order]
+    before = torch.empty_like(totals)
+    before[order] = ordered.cumsum(0, dtype=torch.int32) - ordered
+    return within.add_(before.unsqueeze(1))
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The mix of ``hashing`` on 32-bit words held in int64."""
+    x = x ^ (x >> 16)
+    x = (x * MIX_A) & WORD
+    x = x ^ (x >> 15)
+    x = (x * MIX_B) & WORD
+    return x ^ (x >> 16)
+
+
+def _signed(x: Tensor) -> Tensor:
+    return (x - ((x >> 31) << 32)).to(torch.int32)
+
+
+def _signed_int(x: int) -> int:
+    return x - ((x >> 31) << 32)
+
+
+def token_hash(
+    sample_ids: Tensor | None, shape: tuple[int, ...], device: torch.device, *, seed: int, step: int
+) -> Tensor:
+    """Hash in [0, 2³¹) of each token as int32 [B, T]; rows are numbered where ``sample_ids`` is None."""
+    key = stream_key(seed, step)
+    ids = torch.arange(shape[0], device=device) if sample_ids is None else sample_ids
+    rows = _mix(_mix((ids & WORD) ^ key) ^ ((ids >> 32) & WORD))
+    columns = _mix(torch.arange(shape[1], device=device) ^ mix_word(key ^ COLUMN_SALT))
+    x = _signed(rows).unsqueeze(1) ^ _signed(columns)
+    x.mul_(_signed_int(MIX_A))
+    x.bitwise_xor_(x.bitwise_right_shift(15).bitwise_and_(0x1FFFF)).mul_(_signed_int(MIX_B))
+    return x.bitwise_right_shift_(1).bitwise_and_(0x7FFFFFFF)
+
+
+def chosen_rows(selected: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """Flat rows [limit] of the selected tokens in row-major order, and which of them count (bool [limit]).
+
+    Rows past the number of selected tokens repeat the first one and do not count.
+    """
+    flat = selected.flatten()
+    n = flat.numel()
+    backwards = torch.arange(n, 0, -1, device=flat.device)
+    highest = torch.where(flat, backwards, 0).topk(limit).values
+    counts = highest > 0
+    rows = torch.where(counts, n - highest, n - highest[:1].clamp(min=1))
+    return rows, counts
