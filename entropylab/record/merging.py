@@ -1,0 +1,122 @@
+"""Markers of several ranks and updates as summary rows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..schema import SUMMARY_COLUMNS, Column
+from .marker import Marker, UpdateSummary
+from .summary import Partial, Row, finish, quadrants, top_means
+
+METRIC_PREFIX = "metrics/"
+
+ExactRows = Mapping[int | None, Row]
+"""Top means and quadrants by update; under None the top means of the whole step."""
+
+
+def exact_rows_of(marker: Marker) -> ExactRows:
+    """What does not merge over ranks, from the one marker of a step."""
+    return {None: marker.top_means, **{u.update: u.exact for u in marker.updates}}
+
+
+def exact_rows_from_tokens(tokens: pa.Table) -> ExactRows:
+    """The same from all token rows of a step: columns update, logprob, advantage, covariance, selected."""
+    update, *values = (
+        tokens[name].to_numpy() for name in ("update", "logprob", "advantage", "covariance", "selected")
+    )
+    rows: dict[int | None, Row] = {None: top_means(values[2])}
+    for u in np.unique(update):
+        arrays = [x[update == u] for x in values]
+        rows[int(u)] = {**top_means(arrays[2]), **quadrants(*arrays)}
+    return rows
+
+
+def update_rows(markers: Sequence[Marker], exact: ExactRows) -> list[dict[str, object]]:
+    """One summary row an update of one step, over the ranks of ``markers``."""
+    updates: dict[int, list[UpdateSummary]] = {}
+    for marker in markers:
+        for summary in marker.updates:
+            updates.setdefault(summary.update, []).append(summary)
+    common = _common(markers)
+    return [
+        {
+            **common,
+            "update": update,
+            "n_updates": 1,
+            "n_ranks": len(parts),
+            **finish(merge_partials(p.partial for p in parts)),
+            **exact.get(update, {}),
+            **_metrics([p.metrics for p in parts]),
+        }
+        for update, parts in sorted(updates.items())
+    ]
+
+
+def step_row(markers: Sequence[Marker], exact: ExactRows) -> dict[str, object]:
+    """One summary row of a step: statistics over the tokens of all its updates, quadrants summed over them."""
+    summaries = [s for marker in markers for s in marker.updates]
+    rows = [exact.get(update, {}) for update in sorted({s.update for s in summaries})]
+    return {
+        **_common(markers),
+        "n_updates": len(rows),
+        "n_ranks": len(markers),
+        **finish(merge_partials(s.partial for s in summaries)),
+        **_sum_rows(rows),
+        **exact.get(None, {}),
+        **_metrics([s.metrics for s in summaries]),
+    }
+
+
+def summary_frame(rows: Sequence[Mapping[str, object]], by: str) -> pd.DataFrame:
+    """Rows as a frame with the columns of `schema.SUMMARY_COLUMNS`, then the metrics by name."""
+    metrics = sorted({name for row in rows for name in row if name.startswith(METRIC_PREFIX)})
+    columns = [c for c in SUMMARY_COLUMNS if by == "update" or c.name != "update"]
+    data = {c.name: _series([row.get(c.name) for row in rows], c) for c in columns}
+    for name in metrics:
+        data[name] = pd.Series([row.get(name) for row in rows], dtype="float64")
+    return pd.DataFrame(data)
+
+
+def merge_partials(partials: Iterable[Partial]) -> Partial:
+    """The summary of the union of disjoint sets of tokens."""
+    total = Partial()
+    for partial in partials:
+        total = total.merge(partial)
+    return total
+
+
+def _common(markers: Sequence[Marker]) -> dict[str, object]:
+    return {"step": markers[0].step, "recorded_at": max(m.created for m in markers)}
+
+
+def _series(values: list[object], column: Column) -> pd.Series:
+    if pa.types.is_timestamp(column.type):
+        return pd.Series(pd.to_datetime(values, utc=True, format="ISO8601"))
+    exact = pa.types.is_integer(column.type) and not column.nullable
+    return pd.Series(values, dtype="int64" if exact else "float64")
+
+
+def _sum_rows(rows: Sequence[Row]) -> Row:
+    """Sums of counts and masses, None where one is missing; top means do not add up and are left out."""
+    names = {name for row in rows for name in row if not name.startswith("top_mean")}
+    total: Row = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        known = [v for v in values if v is not None]
+        total[name] = sum(known) if len(known) == len(values) else None
+    return total
+
+
+def _metrics(parts: Sequence[Mapping[str, float | None]]) -> dict[str, object]:
+    """Mean of each scalar over the parts that gave it, None where one was not finite."""
+    names = {name for part in parts for name in part}
+    means: dict[str, object] = {}
+    for name in names:
+        values = [part[name] for part in parts if name in part]
+        known = [v for v in values if v is not None]
+        means[METRIC_PREFIX + name] = float(np.mean(known)) if len(known) == len(values) else None
+    return means

@@ -1,0 +1,149 @@
+"""Everything that is wrong with a run folder, by name."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+
+from ..errors import RunFormatError
+from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
+from .marker import Marker
+from .merging import merge_partials
+from .paths import MARKERS, RESPONSES, TOKENS, parse_open_file, rank_file
+from .problem import Problem
+from .row_files import Rows, check_rows
+from .run_info import read_json
+from .snapshot import Snapshot
+
+
+def find_problems(snapshot: Snapshot) -> list[Problem]:
+    """All problems of a run, sorted; empty when all is well. Opens the footer of every Parquet file."""
+    checks: tuple[Callable[[Snapshot], Iterator[Problem]], ...] = (
+        _stray_files,
+        _without_marker,
+        _missing_ranks,
+        _superseded,
+        _damaged_rows,
+        _values,
+        _interrupted,
+    )
+    found = set(snapshot.unreadable)
+    for check in checks:
+        found.update(check(snapshot))
+    return sorted(found)
+
+
+def _stray_files(snapshot: Snapshot) -> Iterator[Problem]:
+    for name in snapshot.inventory.temporaries:
+        yield Problem("temporary_file", name, f"{name}: left by a process that died while writing; delete it")
+    for name in snapshot.inventory.foreign:
+        yield Problem("foreign_file", name, f"{name}: not a file of entropylab; move it out of the run")
+
+
+def _without_marker(snapshot: Snapshot) -> Iterator[Problem]:
+    """Token or response files of steps that were never finished."""
+    marked = {marker.key for marker in snapshot.markers}
+    unread = {problem.path for problem in snapshot.unreadable}
+    for kind in (TOKENS, RESPONSES):
+        for file in snapshot.inventory.files[kind]:
+            marker = rank_file(MARKERS, file.step, file.rank, file.attempt)
+            if (file.step, file.rank, file.attempt) not in marked and marker not in unread:
+                text = f"step {file.step}, rank {file.rank}: no marker, so the step was not finished and is left out"
+                yield Problem("incomplete_step", file.path, text)
+
+
+def _missing_ranks(snapshot: Snapshot) -> Iterator[Problem]:
+    for step, markers in snapshot.history.incomplete.items():
+        missing = snapshot.history.missing_ranks(step)
+        text = f"step {step}: ranks {missing} of {markers[0].world_size} are missing, so the step is left out"
+        yield Problem("missing_ranks", f"{MARKERS}/step-{step:06d}", text)
+
+
+def _superseded(snapshot: Snapshot) -> Iterator[Problem]:
+    attempts: dict[tuple[int, int], list[int]] = {}
+    for marker in snapshot.history.superseded:
+        attempts.setdefault((marker.rank, marker.attempt), []).append(marker.step)
+    for (rank, attempt), steps in attempts.items():
+        text = (
+            f"rank {rank}, attempt {attempt}: steps {min(steps)} to {max(steps)} were superseded by a restart"
+        )
+        yield Problem("superseded", MARKERS, text)
+    for e in snapshot.superseded_evaluations:
+        text = f"{e.split}/{e.metric} at step {e.step} of attempt {e.attempt} was superseded by a restart"
+        yield Problem("superseded", f"evaluations/step-{e.step:06d}", text)
+
+
+def _damaged_rows(snapshot: Snapshot) -> Iterator[Problem]:
+    checked = set()
+    for marker in snapshot.markers:
+        for ref, columns in ((marker.tokens, TOKEN_COLUMNS), (marker.responses, RESPONSE_COLUMNS)):
+            if ref is None or (ref.path in checked and "/compacted/" in ref.path):
+                continue
+            checked.add(ref.path)
+            try:
+                check_rows(snapshot.folder, Rows(marker.step, marker.rank, ref), columns)
+            except RunFormatError as error:
+                yield Problem("unreadable_file", ref.path, str(error))
+
+
+def _values(snapshot: Snapshot) -> Iterator[Problem]:
+    """Steps with values that are not finite, and updates without a token."""
+    for step, markers in snapshot.history.whole.items():
+        path = f"{MARKERS}/step-{step:06d}"
+        count = sum(u.partial.nonfinite_count for m in markers for u in m.updates)
+        if count:
+            text = f"step {step}: {count} values are NaN or infinite; the statistics they touch are null"
+            yield Problem("nonfinite_values", path, text)
+        for update in _empty_updates(markers):
+            yield Problem("empty_update", path, f"step {step}, update {update}: no token inside the mask")
+
+
+def _empty_updates(markers: tuple[Marker, ...]) -> list[int]:
+    updates = sorted({u.update for m in markers for u in m.updates})
+    return [
+        update
+        for update in updates
+        if merge_partials(u.partial for m in markers for u in m.updates if u.update == update).n_tokens == 0
+    ]
+
+
+def _interrupted(snapshot: Snapshot) -> Iterator[Problem]:
+    """Recorders that were never closed and whose process is gone."""
+    attempts: dict[int, int] = {}
+    for name in snapshot.inventory.open_files:
+        rank, attempt = parse_open_file(name.rsplit("/", 1)[1]) or (0, 0)
+        attempts[rank] = max(attempts.get(rank, 0), attempt)
+    for name in snapshot.inventory.open_files:
+        rank, attempt = parse_open_file(name.rsplit("/", 1)[1]) or (0, 0)
+        try:
+            note = read_json(snapshot.folder / name)
+        except FileNotFoundError:
+            continue  # closed since the inventory was taken
+        except RunFormatError as error:
+            yield Problem("unreadable_file", name, str(error))
+            continue
+        if not _alive(note):
+            steps = [m.step for m in snapshot.markers if (m.rank, m.attempt) == (rank, attempt)]
+            last = f"its last whole step is {max(steps)}" if steps else "it finished no step"
+            reason = note.get("interrupted") or f"its process {note.get('pid')} is gone"
+            text = (
+                f"rank {rank}, attempt {attempt} was not closed ({reason}); {last}, what came after is lost"
+            )
+            yield Problem("interrupted", name, text)
+
+
+def _alive(note: dict[str, object]) -> bool:
+    """Whether the process of an open recorder may still run; unknown on another machine, so taken for alive."""
+    if note.get("interrupted"):
+        return False
+    pid = note.get("pid")
+    if note.get("host") != socket.gethostname() or not isinstance(pid, int):
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,200 @@
+"""The reader of run folders: pure look-ups, nothing is changed but the cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from ..errors import RunFormatError, RunNotFoundError, UnknownNameError
+from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
+from .exact_cache import ExactCache
+from .history import Evaluation
+from .marker import Marker
+from .merging import ExactRows, exact_rows_from_tokens, exact_rows_of, step_row, summary_frame, update_rows
+from .paths import MARKERS, RUN_FILE, local_path
+from .problem import Problem
+from .problems import find_problems
+from .row_files import Rows, stream_rows
+from .run_info import read_info
+from .snapshot import Snapshot, SnapshotReader
+
+__all__ = ["Problem", "Run", "open_run", "open_runs"]
+
+_EXACT_COLUMNS = ("update", "logprob", "advantage", "covariance", "selected")
+
+
+class Run:
+    """One run folder. Every call looks at the folder as it is now, so a run under way can be followed."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path: Path = local_path(path)
+        self.info: dict[str, Any] = _read_run_file(self.path)
+        self._snapshots = SnapshotReader(self.path)
+        self._cache = ExactCache(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, method={self.method!r})"
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.resolve().name
+
+    @property
+    def id(self) -> str:
+        """Unique id of the run, the same over its attempts."""
+        return str(self.info["id"])
+
+    @property
+    def method(self) -> str:
+        """Label of the method, "unknown" where none was given."""
+        return str(self.info.get("method") or "unknown")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Settings of the newest attempt."""
+        return self.info["config"]
+
+    def steps(self, by: str = "step") -> pd.DataFrame:
+        """The exact summaries, one row a step or (``by="update"``) an update; columns: `schema.SUMMARY_COLUMNS`.
+
+        Steps that are not whole are left out; `problems` names them.
+        """
+        if by not in ("step", "update"):
+            raise UnknownNameError(f"by must be 'step' or 'update', got {by!r}")
+        rows: list[dict[str, object]] = []
+        for _, markers in sorted(self._snapshots.take().history.whole.items()):
+            exact = self._exact_rows(markers)
+            rows += [step_row(markers, exact)] if by == "step" else update_rows(markers, exact)
+        return summary_frame(rows, by)
+
+    def evaluations(self) -> pd.DataFrame:
+        """All evaluations: step, split, metric, value, n."""
+        columns = {"step": "int64", "split": "object", "metric": "object", "value": "float64", "n": "int64"}
+        found: tuple[Evaluation, ...] = self._snapshots.take().evaluations
+        data = {c: pd.Series([getattr(e, c) for e in found], dtype=kind) for c, kind in columns.items()}
+        return pd.DataFrame(data)
+
+    def token_steps(self) -> list[int]:
+        """The whole steps that have token rows."""
+        return sorted(step for step, markers in self._whole().items() if any(m.tokens for m in markers))
+
+    def tokens(
+        self, steps: int | Iterable[int] | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Token rows by step and rank as record batches; columns: `schema.TOKEN_COLUMNS`.
+
+        Raises `RunFormatError` naming a file that cannot be read, `RunNotFoundError` for a step without token rows.
+        """
+        snapshot = self._readable(steps)
+        chosen = _chosen(snapshot, steps, self.path)
+        rows = [Rows(m.step, m.rank, m.tokens) for m in _markers(snapshot, chosen) if m.tokens]
+        return stream_rows(self.path, rows, TOKEN_COLUMNS, columns)
+
+    def responses(self) -> Iterator[pa.RecordBatch]:
+        """Response rows by step and rank as record batches; columns: `schema.RESPONSE_COLUMNS`."""
+        snapshot = self._readable(None)
+        rows = [Rows(m.step, m.rank, m.responses) for m in _markers(snapshot, None) if m.responses]
+        return stream_rows(self.path, rows, RESPONSE_COLUMNS, None)
+
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong with the folder, by name; empty when all is well."""
+        return find_problems(self._snapshots.take())
+
+    def _whole(self) -> dict[int, tuple[Marker, ...]]:
+        return self._snapshots.take().history.whole
+
+    def _exact_rows(self, markers: tuple[Marker, ...]) -> ExactRows:
+        """Top means and quadrants: from the marker of one rank, from all token rows of several, or none."""
+        if len(markers) == 1:
+            return exact_rows_of(markers[0])
+        if not all(m.all_tokens_stored for m in markers):
+            return {}
+        return self._cache.get(markers, self._exact_from_tokens)
+
+    def _exact_from_tokens(self, markers: tuple[Marker, ...]) -> ExactRows:
+        rows = [Rows(m.step, m.rank, m.tokens) for m in markers if m.tokens]
+        try:
+            batches = list(stream_rows(self.path, rows, TOKEN_COLUMNS, _EXACT_COLUMNS))
+        except RunFormatError:
+            return {}  # problems() names the file; the merged moments do not need it
+        return exact_rows_from_tokens(pa.Table.from_batches(batches)) if batches else {}
+
+    def _readable(self, steps: int | Iterable[int] | None) -> Snapshot:
+        """A snapshot, with `RunFormatError` if a marker of the wanted steps cannot be read."""
+        snapshot = self._snapshots.take()
+        for problem in snapshot.unreadable:
+            if problem.path.startswith(MARKERS) and _concerns(problem.path, steps):
+                raise RunFormatError(problem.message)
+        return snapshot
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Open the run in a folder; `RunNotFoundError` where there is none, `RunFormatError` if foreign or newer."""
+    return Run(path)
+
+
+def open_runs(path: str | os.PathLike[str]) -> list[Run]:
+    """Every run at or below a folder, sorted by path; `RunNotFoundError` where there is none."""
+    folder = local_path(path)
+    if not folder.is_dir():
+        raise RunNotFoundError(f"{folder}: no such folder")
+    found = []
+    for where, folders, files in os.walk(folder):
+        if RUN_FILE in files:
+            found.append(Path(where))
+            folders.clear()
+    if not found:
+        raise RunNotFoundError(
+            f"{folder}: no run at or below this folder (no {RUN_FILE}); make one with el.Recorder"
+        )
+    return [Run(where) for where in sorted(found)]
+
+
+def _read_run_file(folder: Path) -> dict[str, Any]:
+    if not folder.exists():
+        raise RunNotFoundError(f"{folder}: no such folder")
+    if not folder.is_dir():
+        raise RunNotFoundError(f"{folder}: a file, not the folder of a run")
+    try:
+        return read_info(folder)
+    except FileNotFoundError:
+        below = next(folder.glob(f"*/**/{RUN_FILE}"), None)
+        mend = (
+            f"there is one at {below.parent}; open_runs opens all below"
+            if below
+            else "make one with el.Recorder"
+        )
+        raise RunNotFoundError(f"{folder}: no run here (no {RUN_FILE}); {mend}") from None
+
+
+def _chosen(snapshot: Snapshot, steps: int | Iterable[int] | None, folder: Path) -> set[int] | None:
+    """The wanted steps, None for all; `RunNotFoundError` for those without token rows."""
+    if steps is None:
+        return None
+    wanted = {int(steps)} if isinstance(steps, int) else {int(step) for step in steps}
+    stored = {step for step, markers in snapshot.history.whole.items() if any(m.tokens for m in markers)}
+    absent = sorted(wanted - stored)
+    if absent:
+        raise RunNotFoundError(
+            f"{folder}: no token rows of the steps {absent[:10]}; token_steps() lists those there"
+        )
+    return wanted
+
+
+def _markers(snapshot: Snapshot, steps: set[int] | None) -> list[Marker]:
+    whole = sorted(snapshot.history.whole.items())
+    return [m for step, markers in whole if steps is None or step in steps for m in markers]
+
+
+def _concerns(path: str, steps: int | Iterable[int] | None) -> bool:
+    """Whether an unreadable marker file may hold one of the wanted steps; a compacted one may hold any."""
+    if steps is None or "step-" not in path:
+        return True
+    wanted = [steps] if isinstance(steps, int) else list(steps)
+    return int(path.split("step-")[1].split("/")[0]) in wanted

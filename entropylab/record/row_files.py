@@ -1,0 +1,140 @@
+"""Token and response rows of Parquet files, checked against what their markers promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..errors import RunFormatError, UnknownNameError
+from ..schema import FORMAT_KEY, Column
+from .marker import FileRef
+from .run_info import check_format
+
+BATCH_ROWS = 131_072
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one rank's step inside a file."""
+
+    step: int
+    rank: int
+    ref: FileRef
+
+
+def open_parquet(path: Path, columns: Sequence[Column] = ()) -> pq.ParquetFile:
+    """Open a Parquet file of the log format; `RunFormatError` naming it if missing, damaged, foreign or newer."""
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise RunFormatError(f"{path}: missing, although a marker names it") from error
+    except (OSError, pa.ArrowException) as error:
+        raise RunFormatError(
+            f"{path}: not a whole Parquet file, so truncated or foreign ({error})"
+        ) from error
+    try:
+        version = (file.metadata.metadata or {}).get(FORMAT_KEY)
+        if version is None:
+            raise RunFormatError(f"{path}: a Parquet file that entropylab did not write")
+        check_format(int(version) if version.isdigit() else version, path)
+        missing = [c.name for c in columns if c.name not in file.schema_arrow.names]
+        if missing:
+            raise RunFormatError(f"{path}: the columns {missing} are missing")
+    except RunFormatError:
+        file.close()
+        raise
+    return file
+
+
+def check_rows(folder: Path, rows: Rows, columns: Sequence[Column]) -> None:
+    """`RunFormatError` where the file's footer is damaged or holds fewer rows than promised; reads no row."""
+    path = folder / rows.ref.path
+    with open_parquet(path, columns) as file:
+        found = file.metadata.num_rows
+        whole = not _is_shared(rows.ref)
+        if found < rows.ref.rows or (whole and found != rows.ref.rows):
+            raise RunFormatError(f"{path}: holds {found} rows, its marker says {rows.ref.rows}")
+
+
+def stream_rows(
+    folder: Path, wanted: Sequence[Rows], columns: Sequence[Column], names: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """The wanted rows in the order given, as record batches with the named columns (None: all).
+
+    Raises `UnknownNameError` for a column that does not exist, `RunFormatError` for a file that is not whole.
+    """
+    known = [c.name for c in columns]
+    names = known if names is None else list(names)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UnknownNameError(f"unknown columns {unknown}; there are {known}")
+    return _stream(folder, wanted, columns, names)
+
+
+def _stream(
+    folder: Path, wanted: Sequence[Rows], columns: Sequence[Column], names: list[str]
+) -> Iterator[pa.RecordBatch]:
+    for path, group in groupby(wanted, lambda rows: rows.ref.path):
+        yield from _stream_file(folder / path, list(group), columns, names)
+
+
+def _stream_file(
+    path: Path, wanted: Sequence[Rows], columns: Sequence[Column], names: list[str]
+) -> Iterator[pa.RecordBatch]:
+    expected = sum(rows.ref.rows for rows in wanted)
+    with open_parquet(path, columns) as file:
+        found = 0
+        whole = file.metadata.num_rows == expected
+        for batch in _batches(path, file, wanted, names, whole):
+            found += batch.num_rows
+            if batch.num_rows:
+                yield batch
+    if found != expected:
+        steps = sorted({rows.step for rows in wanted})
+        raise RunFormatError(
+            f"{path}: {found} rows of steps {steps[0]} to {steps[-1]}, markers say {expected}"
+        )
+
+
+def _batches(
+    path: Path, file: pq.ParquetFile, wanted: Sequence[Rows], names: list[str], whole: bool
+) -> Iterator[pa.RecordBatch]:
+    try:
+        if whole:
+            yield from file.iter_batches(BATCH_ROWS, columns=names)
+            return
+        keys = {(rows.step, rows.rank) for rows in wanted}
+        groups = _row_groups(file, {step for step, _ in keys})
+        read = list(dict.fromkeys([*names, "step", "rank"]))
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=read):
+            yield batch.filter(_inside(batch, keys)).select(names)
+    except (OSError, pa.ArrowException) as error:
+        raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error
+
+
+def _inside(batch: pa.RecordBatch, keys: set[tuple[int, int]]) -> pa.Array:
+    """Which rows belong to the wanted (step, rank) pairs."""
+    code = pc.add(pc.multiply(pc.cast(batch["step"], pa.int64()), 2**16), pc.cast(batch["rank"], pa.int64()))
+    return pc.is_in(code, pa.array([step * 2**16 + rank for step, rank in sorted(keys)], pa.int64()))
+
+
+def _row_groups(file: pq.ParquetFile, steps: set[int]) -> list[int]:
+    """The row groups whose range of steps holds a wanted one."""
+    index = file.schema_arrow.names.index("step")
+    found = []
+    for i in range(file.num_row_groups):
+        statistics = file.metadata.row_group(i).column(index).statistics
+        if statistics is None or any(statistics.min <= step <= statistics.max for step in steps):
+            found.append(i)
+    return found
+
+
+def _is_shared(ref: FileRef) -> bool:
+    """Whether several steps share the file."""
+    return "/compacted/" in ref.path

@@ -1,0 +1,255 @@
+"""The exact summary of a set of tokens, in float64: mergeable partial summaries and the row made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..schema import QUADRANTS, TOP_FRACTIONS, top_mean_column
+from .moments import Moments
+
+LOG_RATIO_BOUND = 20.0
+"""Log-ratios are clamped to ± this before exp, so that one broken token cannot give infinity."""
+
+Row = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """Flat arrays over the valid tokens [N] and the responses [R] of a piece of one update.
+
+    ``response`` gives each token's row in the response arrays. None: not recorded.
+    """
+
+    logprob: np.ndarray
+    advantage: np.ndarray
+    covariance: np.ndarray
+    selected: np.ndarray
+    response: np.ndarray
+    n_responses: int
+    reward: np.ndarray | None = None
+    old_logprob: np.ndarray | None = None
+    ref_logprob: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+    entropy_after: np.ndarray | None = None
+    influence: np.ndarray | None = None
+    ratio: np.ndarray | None = None
+    clipped: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What merges exactly: counts, sums and `Moments` by variable."""
+
+    n_tokens: int = 0
+    n_responses: int = 0
+    nonfinite_count: int = 0
+    selected_count: int = 0
+    zero_advantage_count: int = 0
+    positive_mass: float = 0.0
+    negative_mass: float = 0.0
+    ratio_max: float | None = None
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+
+    def merge(self, other: Partial) -> Partial:
+        """The summary of the union of two disjoint sets of tokens."""
+        names = {**self.moments, **other.moments}
+        highest = [m for m in (self.ratio_max, other.ratio_max) if m is not None]
+        return Partial(
+            n_tokens=self.n_tokens + other.n_tokens,
+            n_responses=self.n_responses + other.n_responses,
+            nonfinite_count=self.nonfinite_count + other.nonfinite_count,
+            selected_count=self.selected_count + other.selected_count,
+            zero_advantage_count=self.zero_advantage_count + other.zero_advantage_count,
+            positive_mass=self.positive_mass + other.positive_mass,
+            negative_mass=self.negative_mass + other.negative_mass,
+            ratio_max=max(highest, default=None),
+            moments={n: self.moment(n).merge(other.moment(n)) for n in names},
+        )
+
+    def moment(self, name: str) -> Moments:
+        """The moments of a variable, of no value where it was not recorded."""
+        return self.moments.get(name, Moments())
+
+
+def summarize(tokens: TokenSet) -> Partial:
+    """The mergeable summary of a set of tokens; statistics are over its finite values, the others counted."""
+    covariance = _finite(tokens.covariance)
+    values = _token_values(tokens)
+    values.update(_response_values(tokens))
+    ratio = _finite(values["ratio"]) if "ratio" in values else np.empty(0)
+    return Partial(
+        n_tokens=tokens.logprob.size,
+        n_responses=tokens.n_responses,
+        nonfinite_count=_count_nonfinite(tokens),
+        selected_count=int(np.count_nonzero(tokens.selected)),
+        zero_advantage_count=_count_zero_advantage(tokens),
+        positive_mass=float(covariance[covariance > 0].sum()),
+        negative_mass=float(covariance[covariance < 0].sum()),
+        ratio_max=float(ratio.max()) if ratio.size else None,
+        moments={name: Moments.of(x) for name, x in values.items()},
+    )
+
+
+def top_means(covariance: np.ndarray) -> Row:
+    """Mean of the k = ceil(fraction · n) highest covariances for each of `schema.TOP_FRACTIONS`.
+
+    None for an empty set or one with a value that is not finite.
+    """
+    x = np.asarray(covariance, dtype=np.float64)
+    if x.size == 0 or not np.isfinite(x).all():
+        return {top_mean_column(f): None for f in TOP_FRACTIONS}
+    x = np.sort(x)
+    return {top_mean_column(f): float(x[x.size - top_count(f, x.size) :].mean()) for f in TOP_FRACTIONS}
+
+
+def top_count(fraction: float, n: int) -> int:
+    """k = ceil(fraction · n), at least 1, free of the rounding of the product (0.2 · 5 is 1, not 2)."""
+    return min(n, max(1, int(np.ceil(fraction * n * (1.0 - 1e-12)))))
+
+
+def quadrant_index(logprob: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+    """Index into `schema.QUADRANTS` of each token; a value equal to its mean counts as high or above."""
+    l, a = np.asarray(logprob, dtype=np.float64), np.asarray(advantage, dtype=np.float64)
+    return 2 * (l < l.mean()).astype(np.int64) + (a < a.mean()).astype(np.int64)
+
+
+def quadrants(
+    logprob: np.ndarray, advantage: np.ndarray, covariance: np.ndarray, selected: np.ndarray
+) -> Row:
+    """Counts and covariance masses of the four quadrants, of all tokens and of the selected ones.
+
+    The centre is the mean over the tokens given, which should be the whole update. None where a value is not finite.
+    """
+    names = [f"{kind}_{q}" for q in QUADRANTS for kind in _QUADRANT_KINDS]
+    arrays = [np.asarray(x, dtype=np.float64) for x in (logprob, advantage, covariance)]
+    if arrays[0].size == 0 or not all(np.isfinite(x).all() for x in arrays):
+        return dict.fromkeys(names)
+    index = quadrant_index(arrays[0], arrays[1])
+    row: Row = {}
+    for i, q in enumerate(QUADRANTS):
+        inside = index == i
+        for kind, chosen in (("", inside), ("selected_", inside & selected)):
+            row[f"{kind}count_{q}"] = int(np.count_nonzero(chosen))
+            row[f"{kind}mass_{q}"] = float(arrays[2][chosen].sum())
+    return row
+
+
+_QUADRANT_KINDS = ("count", "mass", "selected_count", "selected_mass")
+
+
+def finish(partial: Partial) -> Row:
+    """The summary columns that follow from a partial summary; None where a value is missing or not finite."""
+    n = partial.n_tokens
+    whole_covariance = partial.moment("covariance").n == n > 0
+    row: Row = {
+        "n_tokens": n,
+        "n_responses": partial.n_responses,
+        "nonfinite_count": partial.nonfinite_count,
+        "positive_mass": partial.positive_mass if whole_covariance else None,
+        "negative_mass": partial.negative_mass if whole_covariance else None,
+        "selected_count": partial.selected_count,
+        "selected_fraction": partial.selected_count / n if n else None,
+        "ratio_max": partial.ratio_max if partial.moment("ratio").n == n > 0 else None,
+        "zero_advantage_fraction": _share(
+            partial.zero_advantage_count, partial.n_responses, whole_covariance
+        ),
+    }
+    for column, (name, over) in _MEANS.items():
+        row[column] = _whole(partial, name, over).mean if _whole(partial, name, over).n else None
+    for name in ("logprob", "advantage", "covariance"):
+        row.update(_shape(name, _whole(partial, name, "n_tokens")))
+    row["reward_std"] = _whole(partial, "reward", "n_responses").std
+    return row
+
+
+_MEANS: dict[str, tuple[str, str]] = {
+    "entropy_token_mean": ("entropy", "n_tokens"),
+    "entropy_response_mean": ("response_entropy", "n_responses"),
+    "entropy_after_token_mean": ("entropy_after", "n_tokens"),
+    "logprob_mean": ("logprob", "n_tokens"),
+    "advantage_mean": ("advantage", "n_tokens"),
+    "covariance_mean": ("covariance", "n_tokens"),
+    "selected_covariance_mean": ("selected_covariance", "selected_count"),
+    "ratio_mean": ("ratio", "n_tokens"),
+    "clipped_fraction": ("clipped", "n_tokens"),
+    "kl_k1": ("kl_k1", "n_tokens"),
+    "kl_k3": ("kl_k3", "n_tokens"),
+    "kl_ref_k1": ("kl_ref_k1", "n_tokens"),
+    "kl_ref_k3": ("kl_ref_k3", "n_tokens"),
+    "reward_mean": ("reward", "n_responses"),
+    "response_length_mean": ("response_length", "n_responses"),
+}
+
+
+def _whole(partial: Partial, name: str, over: str) -> Moments:
+    """The moments of a variable if every token or response has a finite value, else none."""
+    moments = partial.moment(name)
+    return moments if moments.n == getattr(partial, over) else Moments()
+
+
+def _shape(name: str, m: Moments) -> Row:
+    sums = {"m2": m.m2, "m3": m.m3, "m4": m.m4} if m.n else dict.fromkeys(("m2", "m3", "m4"))
+    return {
+        f"{name}_{k}": v for k, v in {"std": m.std, "skew": m.skew, "kurtosis": m.kurtosis, **sums}.items()
+    }
+
+
+def _share(count: int, total: int, known: bool) -> float | None:
+    return count / total if total and known else None
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x, dtype=np.float64)
+    return x[np.isfinite(x)]
+
+
+def _token_values(t: TokenSet) -> dict[str, np.ndarray]:
+    """The variables over tokens whose moments are kept."""
+    l = t.logprob.astype(np.float64)
+    values = {"logprob": l, "advantage": t.advantage, "covariance": t.covariance}
+    values["selected_covariance"] = t.covariance[t.selected]
+    given = {"entropy": t.entropy, "entropy_after": t.entropy_after, "clipped": t.clipped, "ratio": t.ratio}
+    values.update({name: x for name, x in given.items() if x is not None})
+    if t.old_logprob is not None:
+        d = l - t.old_logprob
+        values.update(kl_k1=-d, kl_k3=_k3(d))
+        values.setdefault("ratio", _exp(d))
+    if t.ref_logprob is not None:
+        d = t.ref_logprob - l
+        values.update(kl_ref_k1=-d, kl_ref_k3=_k3(d))
+    return values
+
+
+def _response_values(t: TokenSet) -> dict[str, np.ndarray]:
+    """The variables over responses whose moments are kept."""
+    length = np.bincount(t.response, minlength=t.n_responses)
+    values = {"response_length": length}
+    if t.reward is not None:
+        values["reward"] = t.reward
+    if t.entropy is not None:
+        total = np.bincount(t.response, weights=t.entropy.astype(np.float64), minlength=t.n_responses)
+        values["response_entropy"] = total / np.maximum(length, 1)
+    return values
+
+
+def _exp(d: np.ndarray) -> np.ndarray:
+    return np.exp(np.clip(d, -LOG_RATIO_BOUND, LOG_RATIO_BOUND))
+
+
+def _k3(d: np.ndarray) -> np.ndarray:
+    d = np.clip(d, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    return np.expm1(d) - d
+
+
+def _count_nonfinite(t: TokenSet) -> int:
+    given = (t.logprob, t.advantage, t.covariance, t.reward, t.old_logprob, t.ref_logprob, t.entropy)
+    given += (t.entropy_after, t.influence, t.ratio)
+    return sum(int(np.count_nonzero(~np.isfinite(x))) for x in given if x is not None)
+
+
+def _count_zero_advantage(t: TokenSet) -> int:
+    nonzero = np.bincount(t.response, weights=t.advantage != 0.0, minlength=t.n_responses)
+    return int(np.count_nonzero(nonzero == 0))

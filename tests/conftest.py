@@ -1,0 +1,200 @@
+"""Shared fixtures: a small real GRPO run, written through the Recorder, for every room's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import entropylab as el
+
+VOCABULARY = ["+", "-", "*", "=", "1", "2", "3", "<end>"]
+END = len(VOCABULARY) - 1
+LENGTH = 6
+PPO_CLIP = 0.2
+
+
+class TablePolicy:
+    """A softmax policy of one table a prompt plus a shared one: logits [prompt, position, token]."""
+
+    def __init__(self, prompts: int, rng: np.random.Generator) -> None:
+        self.target = rng.integers(0, END, size=(prompts, LENGTH))
+        self.own = rng.normal(0.0, 0.9, size=(prompts, LENGTH, len(VOCABULARY)))
+        self.shared = np.zeros((LENGTH, len(VOCABULARY)))
+        self.shared[:3, END] = -9.0
+        self.shared[3:, END] = -1.5
+        np.add.at(self.own, (*np.indices(self.target.shape), self.target), 1.2)
+
+    def log_probs(self, prompt: np.ndarray) -> np.ndarray:
+        logits = self.own[prompt] + self.shared
+        return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+    def sample(self, prompt: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and mask [B, T]; the mask ends with the first <end>."""
+        gumbel = rng.gumbel(size=(len(prompt), LENGTH, len(VOCABULARY)))
+        return self.finish((self.log_probs(prompt) + gumbel).argmax(-1))
+
+    def finish(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ended = np.cumsum(tokens == END, axis=1) - (tokens == END)
+        return tokens, ended == 0
+
+    def reward(self, prompt: np.ndarray, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return (((tokens == self.target[prompt]) & mask).sum(1) >= 4).astype(np.float64)
+
+    def learn(self, prompt: np.ndarray, tokens: np.ndarray, gain: np.ndarray, lr: float) -> None:
+        """One ascent step on Σ gain · log p."""
+        gradient = -np.exp(self.log_probs(prompt)) * gain[..., None]
+        np.add.at(gradient, (*np.indices(tokens.shape), tokens), gain)
+        np.add.at(self.own, prompt, lr * gradient)
+        self.shared += lr * gradient.mean(0)
+
+
+def token_values(logprob: np.ndarray, x: dict[str, np.ndarray], fraction: float) -> dict[str, np.ndarray]:
+    """What a loss with the PPO clip and Clip-Cov's highest-covariance form uses, [B, T]."""
+    mask, advantage = x["mask"], np.broadcast_to(x["advantages"][:, None], logprob.shape)
+    covariance = (logprob - logprob[mask].mean()) * (advantage - advantage[mask].mean())
+    covariance = np.where(mask, covariance, np.nan)
+    selected = np.zeros(mask.shape, dtype=bool)
+    if fraction:
+        k = max(1, int(fraction * mask.sum()))
+        highest = np.argsort(np.where(mask, -covariance, np.inf), axis=None, kind="stable")[:k]
+        selected.ravel()[highest] = True
+    ratio = np.exp(logprob - x["old_logprobs"])
+    clipped = mask & np.where(advantage > 0, ratio > 1 + PPO_CLIP, (ratio < 1 - PPO_CLIP) & (advantage < 0))
+    weight = np.where(mask & ~selected & ~clipped, 1.0, 0.0)
+    return {
+        "covariance": covariance,
+        "selected": selected,
+        "ratio": np.where(mask, ratio, np.nan),
+        "clipped": clipped,
+        "weight": weight,
+    }
+
+
+def entropy_of(log_probs: np.ndarray) -> np.ndarray:
+    return -(np.exp(log_probs) * log_probs).sum(-1)
+
+
+def taken(log_probs: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(log_probs, tokens[..., None], axis=-1)[..., 0]
+
+
+def rollout(policy: TablePolicy, step: int, rng: np.random.Generator, prompts: int, group: int) -> dict:
+    prompt = np.repeat(rng.permutation(prompts), group)
+    tokens, mask = policy.sample(prompt, rng)
+    rewards = policy.reward(prompt, tokens, mask)
+    grouped = rewards.reshape(-1, group)
+    advantages = (grouped - grouped.mean(1, keepdims=True)) / (grouped.std(1, keepdims=True) + 1e-6)
+    return {
+        "prompt_ids": prompt,
+        "sample_ids": step * len(prompt) + np.arange(len(prompt)),
+        "token_ids": tokens,
+        "mask": mask,
+        "rewards": rewards,
+        "advantages": advantages.ravel(),
+        "old_logprobs": taken(policy.log_probs(prompt), tokens),
+    }
+
+
+def train_step(policy: TablePolicy, x: dict, updates: int, fraction: float, lr: float) -> list[dict]:
+    """Train on one rollout in ``updates`` mini-batches; what `Recorder.record` gets for each."""
+    records = []
+    for update, rows in enumerate(np.array_split(np.arange(len(x["mask"])), updates)):
+        part = {name: value[rows] for name, value in x.items()}
+        log_probs = policy.log_probs(part["prompt_ids"])
+        logprob = taken(log_probs, part["token_ids"])
+        used = token_values(logprob, part, fraction)
+        gain = part["advantages"][:, None] * used["weight"] * np.nan_to_num(used["ratio"])
+        policy.learn(part["prompt_ids"], part["token_ids"], gain, lr)
+        loss = -(part["advantages"][:, None] * used["ratio"])[part["mask"]].mean()
+        texts = [
+            " ".join(VOCABULARY[t] for t in row[m])
+            for row, m in zip(part["token_ids"], part["mask"], strict=True)
+        ]
+        records.append(
+            {
+                **part,
+                "out": SimpleNamespace(tokens=used),
+                "logprobs": logprob,
+                "entropy": entropy_of(log_probs),
+            }
+            | {"update": update, "texts": texts, "metrics": {"loss": loss, "lr": lr}}
+        )
+    for record in records:
+        record["entropy_after"] = entropy_of(policy.log_probs(record["prompt_ids"]))
+    return records
+
+
+def evaluate(policy: TablePolicy, seed: int, step: int) -> dict[str, float]:
+    rng = np.random.default_rng([seed, step, 1])
+    prompt = np.arange(len(policy.own))
+    right = np.array([policy.reward(prompt, *policy.sample(prompt, rng)) for _ in range(8)])
+    greedy = policy.reward(prompt, *policy.finish(policy.log_probs(prompt).argmax(-1)))
+    return {"accuracy": right.mean(), "accuracy_greedy": greedy.mean(), "pass@8": right.any(0).mean()}
+
+
+def rank_part(record: dict, rank: int, world_size: int) -> dict:
+    """The rows of one rank; what the loss used stays that of the whole update."""
+    part = {k: v[rank::world_size] if isinstance(v, np.ndarray | list) else v for k, v in record.items()}
+    tokens = {k: v[rank::world_size] for k, v in record["out"].tokens.items()}
+    return {**part, "out": SimpleNamespace(tokens=tokens)}
+
+
+def write_run(
+    path: str | Path,
+    *,
+    method: str = "clip_cov",
+    fraction: float | None = None,
+    steps: int = 12,
+    updates: int = 4,
+    prompts: int = 32,
+    group: int = 8,
+    lr: float = 0.3,
+    seed: int = 0,
+    world_size: int = 1,
+    evaluate_every: int = 1,
+    config: dict | None = None,
+    token_sampling: el.TokenSampling | None = None,
+) -> el.Run:
+    """Train a table policy by GRPO on a verifiable task and record every token; deterministic in ``seed``.
+
+    ``fraction`` of the tokens, those of highest covariance, learn nothing (default 0.02, 0 for the baseline).
+    Evaluations of split "validation" at 0, ``evaluate_every``, ..., ``steps``: accuracy, accuracy_greedy, pass@8.
+    """
+    fraction = (0.0 if method == "baseline" else 0.02) if fraction is None else fraction
+    rng = np.random.default_rng(seed)
+    policy = TablePolicy(prompts, rng)
+    settings = {"method_key": "clip_cov_top" if fraction else "grpo", "seed": seed, "vocabulary": VOCABULARY}
+    control = (
+        {"name": "ClipCov", "fraction": fraction, "select": "top", "action": "detach"} if fraction else None
+    )
+    settings |= {"control": control, "surrogate": {"name": "PPOClip", "low": PPO_CLIP, "high": PPO_CLIP}}
+    recorders = [
+        el.Recorder(path, config=settings | (config or {}), method=method, rank=rank, world_size=world_size)
+        if token_sampling is None
+        else el.Recorder(path, config=settings, method=method, token_sampling=token_sampling)
+        for rank in range(world_size)
+    ]
+    for step in range(steps + 1):
+        if step % evaluate_every == 0 or step == steps:
+            for metric, value in evaluate(policy, seed, step).items():
+                recorders[0].evaluate(step, metric=metric, value=value, n=prompts)
+        if step == steps:
+            break
+        for record in train_step(policy, rollout(policy, step, rng, prompts, group), updates, fraction, lr):
+            for rank, recorder in enumerate(recorders):
+                recorder.record(step, **rank_part(record, rank, world_size))
+        for recorder in recorders:
+            recorder.end_step(step)
+    for recorder in recorders:
+        recorder.close()
+    return el.open_run(path)
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., el.Run]:
+    """The factory `write_run`: ``make_run(path, method=..., steps=..., seed=...) -> Run``."""
+    return write_run
