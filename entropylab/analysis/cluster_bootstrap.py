@@ -1,0 +1,69 @@
+"""Bootstrap by clusters: tokens of a response share an advantage, so whole prompts are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MIN_REPLICATES = 50
+"""Fewest replicates from which an interval is read."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The cluster of each token: `codes` int [n] in 0..count-1; `kind` is "prompt", "response" or "token"."""
+
+    codes: NDArray[np.intp]
+    count: int
+    kind: str
+
+    @property
+    def known(self) -> bool:
+        """Whether tokens are grouped at all, so that an interval means something."""
+        return self.kind != "token" and self.count > 1
+
+
+def make_clusters(n: int, prompt_ids: NDArray | None = None, sample_ids: NDArray | None = None) -> Clusters:
+    """Clusters by prompt, else by response, else one cluster a token (unknown)."""
+    for kind, ids in (("prompt", prompt_ids), ("response", sample_ids)):
+        if ids is not None:
+            unique, codes = np.unique(ids, return_inverse=True)
+            return Clusters(codes.reshape(-1), len(unique), kind)
+    return Clusters(np.arange(n), n, "token")
+
+
+def cluster_sums(values: Floats, codes: NDArray[np.intp], count: int) -> Floats:
+    """Sum of each column of `values` [n] or [n, m] within each cluster: [count, m]."""
+    columns = values.reshape(len(values), -1)
+    sums = np.empty((count, columns.shape[1]))
+    for j in range(columns.shape[1]):
+        sums[:, j] = np.bincount(codes, weights=columns[:, j], minlength=count)
+    return sums
+
+
+def resamples(count: int, n_bootstrap: int, seed: int) -> Iterator[Floats]:
+    """How often each of `count` clusters is drawn, [count], per replicate; a seed always gives the same."""
+    rng = np.random.default_rng(seed)
+    shares = np.full(count, 1.0 / count)
+    for _ in range(n_bootstrap):
+        yield rng.multinomial(count, shares).astype(np.float64)
+
+
+def bootstrap(statistic: Callable[[Floats], Floats], count: int, n_bootstrap: int, seed: int) -> Floats:
+    """Replicates [n_bootstrap, m] of a statistic from the cluster counts [count] to [m] values."""
+    return np.array([statistic(counts) for counts in resamples(count, n_bootstrap, seed)])
+
+
+def percentile_interval(replicates: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Percentile interval of each column [R, m]: (low [m], high [m]); NaN where under half are finite."""
+    usable = np.isfinite(replicates).sum(axis=0) >= max(MIN_REPLICATES, replicates.shape[0] // 2)
+    low, high = np.full((2, replicates.shape[1]), np.nan)
+    tail = (1 - level) / 2
+    if usable.any():
+        low[usable], high[usable] = np.nanquantile(replicates[:, usable], [tail, 1 - tail], axis=0)
+    return low, high

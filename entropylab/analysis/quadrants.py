@@ -1,0 +1,36 @@
+"""Quadrants: log-probability above or below its mean x advantage above or below its mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..schema import QUADRANTS
+from .cluster_bootstrap import Floats
+
+
+def quadrant_codes(logprobs: Floats, advantages: Floats) -> NDArray[np.intp]:
+    """Place of each token in `schema.QUADRANTS`, [n], from centred values; at the mean counts as above."""
+    return (2 * (logprobs < 0) + (advantages < 0)).astype(np.intp)
+
+
+def quadrant_table(
+    covariance: Floats, codes: NDArray[np.intp], sets: Mapping[str, NDArray | slice]
+) -> pd.DataFrame:
+    """Counts, shares, masses (nats x advantage) and mean covariance of the quadrants of each set of tokens.
+
+    `sets` maps a name to a boolean mask or indices [n]. An empty quadrant has no mean (NaN).
+    """
+    rows = []
+    for name, chosen in sets.items():
+        count = np.bincount(codes[chosen], minlength=len(QUADRANTS))
+        mass = np.bincount(codes[chosen], weights=covariance[chosen], minlength=len(QUADRANTS))
+        for quadrant, tokens, total in zip(QUADRANTS, count, mass, strict=True):
+            share = tokens / count.sum() if count.sum() else np.nan
+            mean = total / tokens if tokens else np.nan
+            rows.append((name, quadrant, int(tokens), share, total, mean))
+    columns = ["set", "quadrant", "count", "share", "mass", "mean_covariance"]
+    return pd.DataFrame(rows, columns=columns)

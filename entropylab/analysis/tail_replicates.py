@@ -1,0 +1,114 @@
+"""One pass of the cluster bootstrap over one side of the covariance: top means, shares, null, tail index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..record.summary import top_count
+from ..schema import TOP_FRACTIONS
+from .cluster_bootstrap import Clusters, Floats, bootstrap, cluster_sums
+from .concentration import denominators, shares, top_sums
+from .nulls import IndependentProduct
+from .tail_estimators import MIN_EXCEEDANCES, Exceedances
+from .tail_sample import TailSample
+
+FRACTIONS = np.array(TOP_FRACTIONS)
+"""Fractions of the top means, [m]."""
+
+TAIL_FRACTIONS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4)
+"""Fractions of the tokens above the threshold at which ξ is estimated."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Top means [m], shares [m, 3], independent top means [m], ξ [t, 3]; a leading axis where replicated."""
+
+    top: Floats
+    shares: Floats
+    null: Floats
+    index: Floats
+
+    @property
+    def ratio(self) -> Floats:
+        """Observed top mean over the one under independence, NaN where that is not positive."""
+        return self.top / np.where(self.null > 0, self.null, np.nan)
+
+    def flat(self) -> Floats:
+        """All figures of one replicate in a row."""
+        return np.concatenate([self.top, self.shares.ravel(), self.null, self.index.ravel()])
+
+    @classmethod
+    def split(cls, flat: Floats) -> Figures:
+        """The inverse of `flat`, over any leading axes."""
+        m, lead = len(FRACTIONS), flat.shape[:-1]
+        top, share, null, index = np.split(flat, [m, 4 * m, 5 * m], axis=-1)
+        return cls(top, share.reshape(*lead, m, 3), null, index.reshape(*lead, -1, 3))
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the covariance, mirrored so that its tail is on the right; values descending, [n]."""
+
+    values: Floats
+    ranked_codes: NDArray[np.intp]
+    clusters: Clusters
+    totals: Floats
+    null: IndependentProduct | None
+    tails: dict[float, Exceedances]
+
+    @classmethod
+    def of(cls, sample: TailSample, sign: float) -> Side:
+        """Sort the right (sign 1) or left (sign -1) side once and precompute what each replicate needs."""
+        covariance, clusters = sign * sample.covariance, sample.clusters
+        order = np.argsort(-covariance, kind="stable")
+        values, ranked = covariance[order], clusters.codes[order]
+        null = None
+        if sample.logprobs is not None and sample.advantages is not None:
+            null = IndependentProduct.of(sample.logprobs, sign * sample.advantages)
+        totals = cluster_sums(denominators(covariance), clusters.codes, clusters.count)
+        return cls(values, ranked, clusters, totals, null, _tails(values, ranked))
+
+    def point(self) -> Figures:
+        """The figures of the sample itself, k = ⌈f n⌉."""
+        counts = np.array([top_count(f, len(self.values)) for f in FRACTIONS], dtype=np.float64)
+        sums = top_sums(self.values, counts)
+        null = self._null_means(None, counts / len(self.values))
+        index = np.array([tail.estimate() for tail in self.tails.values()]).reshape(-1, 3)
+        return Figures(sums / counts, shares(sums, self.totals.sum(axis=0)), null, index)
+
+    def replicate(self, counts: Floats) -> Figures:
+        """The same where cluster c is drawn `counts[c]` times; thresholds of ξ are held fixed."""
+        weights = counts[self.ranked_codes]
+        top = FRACTIONS * weights.sum()
+        sums = top_sums(self.values, top, weights)
+        null = self._null_means(counts[self.clusters.codes] if self.null else None, FRACTIONS)
+        index = np.array([tail.replicate(counts) for tail in self.tails.values()]).reshape(-1, 3)
+        return Figures(sums / top, shares(sums, counts @ self.totals), null, index)
+
+    def replicates(self, n_bootstrap: int, seed: int) -> Figures:
+        """Replicated figures with a leading axis [n_bootstrap]; none where clusters are unknown or one."""
+        if not self.clusters.known:
+            return Figures.split(np.empty((0, len(self.point().flat()))))
+        draw = bootstrap(lambda counts: self.replicate(counts).flat(), self.clusters.count, n_bootstrap, seed)
+        return Figures.split(draw)
+
+    def _null_means(self, weights: Floats | None, fractions: Floats) -> Floats:
+        if self.null is None:
+            return np.full(len(fractions), np.nan)
+        return self.null.margins(weights).top_means(fractions)
+
+
+def _tails(descending: Floats, codes: NDArray[np.intp]) -> dict[float, Exceedances]:
+    """Exceedances at each fraction that leaves at least `MIN_EXCEEDANCES` and is not cut short by ties."""
+    tails = {}
+    for fraction in TAIL_FRACTIONS:
+        k = top_count(fraction, len(descending))
+        if k < MIN_EXCEEDANCES:
+            break
+        tail = Exceedances.of(descending, codes, k)
+        if len(tail.excess) >= MIN_EXCEEDANCES:
+            tails[fraction] = tail
+    return tails

@@ -1,0 +1,227 @@
+"""The tail of the token covariance: how heavy, heavier than chance, how concentrated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from ..errors import InvalidInputError
+from ..record.summary import top_count
+from .cluster_bootstrap import MIN_REPLICATES, Floats
+from .concentration import gini, lorenz
+from .jsonable import jsonable
+from .quadrants import quadrant_codes, quadrant_table
+from .tail_frames import concentration_frame, estimate_frame, null_frame, survival_frame
+from .tail_power_law import PowerLawCheck, check_power_law
+from .tail_replicates import Figures, Side
+from .tail_sample import TailSample, tail_sample
+from .tail_verdict import WINDOW, judge_concentration, judge_margins, judge_shape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+QUADRANT_TOP = 0.02
+"""The tail whose quadrants are shown."""
+
+
+@dataclass(frozen=True)
+class TailReport:
+    """What `analyze_tails` found. Tables are data frames; intervals are at `level`, by clusters.
+
+    `verdict` holds the three lines, `explanations` a sentence to each.
+    `estimates`: ξ by Hill, moment and GPD over thresholds, for both tails. `nulls`: top means of both
+    tails beside those of independent margins, their ratio and one-sided p. `concentration`: top means.
+    `quadrants`: all tokens and the top 2 %. `survival`: P(X > x) and the null's, both tails.
+    `lorenz`: share of the tokens, share of the positive mass. `gini`: of |covariance|.
+    `mean`, `std`: nats x advantage; `skew`, `kurtosis` (excess): of the population.
+    """
+
+    n: int
+    n_prompts: int | None
+    n_clusters: int
+    cluster_kind: str
+    mean: float
+    std: float
+    skew: float
+    kurtosis: float
+    verdict: tuple[str, str, str]
+    explanations: tuple[str, str, str]
+    left_shape: str
+    estimates: pd.DataFrame
+    nulls: pd.DataFrame
+    concentration: pd.DataFrame
+    quadrants: pd.DataFrame
+    survival: pd.DataFrame
+    lorenz: pd.DataFrame
+    gini: float
+    power_law: PowerLawCheck | None
+    level: float = 0.95
+    n_bootstrap: int = 200
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def top_means(self) -> dict[float, float]:
+        """Mean covariance of the top k = ⌈f n⌉ tokens by fraction f."""
+        return self._by_fraction("top_mean")
+
+    @property
+    def top_share_positive(self) -> dict[float, float]:
+        """Share of the top tokens in Σ max(c, 0) by fraction."""
+        return self._by_fraction("top_share_positive")
+
+    @property
+    def top_share_absolute(self) -> dict[float, float]:
+        """Share of the top tokens in Σ |c| by fraction."""
+        return self._by_fraction("top_share_absolute")
+
+    @property
+    def top_share_net(self) -> dict[float, float]:
+        """The top tokens' sum over Σ c, a small remainder: may exceed 1; NaN where Σ c is not positive."""
+        return self._by_fraction("top_share_net")
+
+    def _by_fraction(self, column: str) -> dict[float, float]:
+        table = self.concentration
+        return dict(zip(table["fraction"].tolist(), table[column].tolist(), strict=True))
+
+    def summary(self) -> str:
+        """The concentration in one sentence, then the three lines with their reasons, then warnings."""
+        lines = [self.explanations[2]]
+        groups = (
+            f"{self.n_clusters:,} {self.cluster_kind}s"
+            if self.cluster_kind != "token"
+            else "unknown clusters"
+        )
+        lines.append(
+            f"{self.n:,} tokens, {groups}; mean {self.mean:.3g}, sd {self.std:.3g}, "
+            f"skew {self.skew:.2g}, excess kurtosis {self.kurtosis:.3g}."
+        )
+        lines += [f"{v}: {why}" for v, why in zip(self.verdict[:2], self.explanations[:2], strict=True)]
+        lines.append(f"Left tail: {self.left_shape}.")
+        return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, JSON-ready; tables as lists of rows."""
+        return jsonable({name: getattr(self, name) for name in self.__dataclass_fields__})
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the survival curves beside independence; needs matplotlib."""
+        from ..plots.tails import draw_tails
+
+        return draw_tails(self, ax)
+
+
+def analyze_tails(
+    covariance: ArrayLike,
+    *,
+    logprobs: ArrayLike | None = None,
+    advantages: ArrayLike | None = None,
+    prompt_ids: ArrayLike | None = None,
+    sample_ids: ArrayLike | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 200,
+    level: float = 0.95,
+) -> TailReport:
+    """Describe the tail of cov_i = (log π_i - mean log π)(A_i - mean A) over the tokens of a batch.
+
+    Concentration and tail index with intervals that draw whole prompts; beside them the exact null in which
+    log-probability and advantage are independent (arXiv 2505.22617, eq. 10 and table 1). With bounded
+    advantages and sampling at temperature 1 the tail is at most exponential far out: "heavy" is a statement
+    about the observed range.
+
+    Args: covariance [n], nats x advantage, one value a token inside the mask; logprobs [n] (nats) and
+    advantages [n], for the second line; prompt_ids [n] for the clusters, else sample_ids [n] with a warning.
+    Returns: a `TailReport`. Raises: InvalidInputError (NaN, shape, length), InsufficientDataError (fewer than
+    20 tokens, or all alike).
+    """
+    _check_settings(n_bootstrap, level)
+    sample = tail_sample(covariance, logprobs, advantages, prompt_ids, sample_ids)
+    sides = {"right": Side.of(sample, 1.0), "left": Side.of(sample, -1.0)}
+    points = {name: side.point() for name, side in sides.items()}
+    draws = {name: side.replicates(n_bootstrap, seed) for name, side in sides.items()}
+    tables = _tables(sample, sides, points, draws, level)
+    checks = {name: _power_law(side, seed) for name, side in sides.items()}
+    estimates = tables["estimates"]
+    shapes = {s: judge_shape(estimates[estimates["tail"] == s], checks[s], sample.clusters) for s in sides}
+    lines = (
+        shapes["right"],
+        judge_margins(tables["nulls"], sample.clusters),
+        judge_concentration(tables["concentration"]),
+    )
+    return TailReport(
+        n=len(sample.covariance),
+        n_prompts=sample.clusters.count if sample.clusters.kind == "prompt" else None,
+        n_clusters=sample.clusters.count,
+        cluster_kind=sample.clusters.kind,
+        **_moments(sample.covariance),
+        verdict=(lines[0].phrase, lines[1].phrase, lines[2].phrase),
+        explanations=(lines[0].why, lines[1].why, lines[2].why),
+        left_shape=shapes["left"].phrase,
+        **tables,
+        gini=gini(sample.covariance),
+        power_law=checks["right"],
+        level=level,
+        n_bootstrap=n_bootstrap,
+        warnings=sample.warnings,
+    )
+
+
+def _check_settings(n_bootstrap: int, level: float) -> None:
+    if n_bootstrap < MIN_REPLICATES:
+        raise InvalidInputError(f"n_bootstrap is {n_bootstrap}; intervals need at least {MIN_REPLICATES}")
+    if not 0 < level < 1:
+        raise InvalidInputError(f"level is {level}; give a probability between 0 and 1, e.g. 0.95")
+
+
+def _tables(
+    sample: TailSample,
+    sides: dict[str, Side],
+    points: dict[str, Figures],
+    draws: dict[str, Figures],
+    level: float,
+) -> dict[str, pd.DataFrame]:
+    n = len(sample.covariance)
+    estimates = [estimate_frame(s, sides[s], points[s], draws[s], level) for s in sides]
+    nulls = [null_frame(s, sides[s], points[s], draws[s], level) for s in sides]
+    curves = [survival_frame(s, sides[s].values, sides[s].null) for s in sides]
+    return {
+        "estimates": pd.concat(estimates, ignore_index=True),
+        "nulls": pd.concat(nulls, ignore_index=True),
+        "concentration": concentration_frame(points["right"], draws["right"], n, level),
+        "quadrants": _quadrants(sample),
+        "survival": pd.concat(curves, ignore_index=True),
+        "lorenz": pd.DataFrame(
+            dict(zip(("token_share", "mass_share"), lorenz(sample.covariance), strict=True))
+        ),
+    }
+
+
+def _quadrants(sample: TailSample) -> pd.DataFrame:
+    if sample.logprobs is None or sample.advantages is None:
+        return quadrant_table(sample.covariance, np.zeros(0, dtype=np.intp), {})
+    k = top_count(QUADRANT_TOP, len(sample.covariance))
+    top = np.argsort(-sample.covariance, kind="stable")[:k]
+    codes = quadrant_codes(sample.logprobs, sample.advantages)
+    return quadrant_table(sample.covariance, codes, {"all": slice(None), "top 2 %": top})
+
+
+def _power_law(side: Side, seed: int) -> PowerLawCheck | None:
+    """The check at the widest threshold that decides the shape (or the narrowest there is), where u > 0."""
+    inside = [f for f in side.tails if WINDOW[0] <= f <= WINDOW[1]] or list(side.tails)[-1:]
+    if not inside:
+        return None
+    tail = side.tails[inside[0]]
+    if not tail.threshold > 0:
+        return None
+    return check_power_law(tail.logs, side.ranked_codes[: len(tail.logs)], tail.threshold, seed)
+
+
+def _moments(values: Floats) -> dict[str, float]:
+    centred = values - values.mean()
+    std = float(np.sqrt((centred**2).mean()))
+    scaled = centred / std
+    kurtosis = float((scaled**4).mean()) - 3
+    return {"mean": float(values.mean()), "std": std, "skew": float((scaled**3).mean()), "kurtosis": kurtosis}
