@@ -13,18 +13,17 @@ from .curve_checks import (
     Signs,
     data_refusals,
     fit_refusals,
+    form_band_stands,
     is_constant,
-    only_curved,
     warn_independence,
     warn_points,
     warn_slope,
 )
 from .curve_grid import GridFit, Posterior, fit_grid
 from .curve_lines import gls_line, huber_line, ols_line
-from .curve_noise import usual_gap
 from .curve_points import Points, check_points, finite_vector
 from .curve_text import curve_dict, curve_summary
-from .smoothing import smooth
+from .smoothing import Smoothing, smooth, usual_gap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,9 +159,9 @@ def fit_curve(
     """
     method, level = _check_method(method), check_level(level)
     points = check_points(entropy, performance, steps=steps, n_problems=n_problems)
-    smoothing = smooth(points.steps, points.entropy) if method == "grid" else None
+    smoothing = _smoothed(points) if method == "grid" else None
     used = points.entropy if smoothing is None else smoothing.values
-    signs = Signs(np.exp(used), points.performance)
+    signs = Signs(np.exp(used), points.performance, allows_memory=method == "grid")
     refusals = data_refusals(signs)
     grid = None if refusals else fit_grid(points.steps, used, points.performance)
     if grid is not None:
@@ -207,6 +206,21 @@ def _check_method(method: str) -> str:
     return method
 
 
+def _smoothed(points: Points) -> Smoothing | None:
+    """The entropy's trend, or None where its jitter is real: the points then follow it far more closely.
+
+    Measurement noise in H flattens the line; smoothing removes it. A residual variance on the entropies as
+    given below a quarter of that on their trend does not come from noise.
+    """
+    trend = smooth(points.steps, points.entropy)
+    return None if 4.0 * _rss(points.entropy, points) < _rss(trend.values, points) else trend
+
+
+def _rss(entropy: np.ndarray, points: Points) -> float:
+    line = ols_line(np.expm1(entropy), points.performance)
+    return float(line.sigma2[0]) * line.nu
+
+
 def _line(method: str, points: Points, grid: GridFit | None, *, withheld: bool) -> tuple[Posterior, float]:
     """The line of the method and the noise's autocorrelation; least squares where it must stand in."""
     u, performance = np.expm1(points.entropy), points.performance
@@ -228,7 +242,7 @@ def _lag_one(residuals: np.ndarray) -> float:
 def _estimates(line: Posterior, level: float, *, withheld: bool) -> dict[str, Any]:
     terms = line.linear(_TERM_ROWS)
     values = dict(zip(_TERMS, terms.mean().tolist(), strict=True))
-    errors = {f"se_{name}": se for name, se in zip(_TERMS, terms.sd().tolist(), strict=True)}
+    errors = {f"se_{name}": se for name, se in zip(_TERMS, terms.standard_error().tolist(), strict=True)}
     if withheld:
         return {**values, **errors, "intervals": dict.fromkeys(_TERMS)}
     bounds = zip(*(bound.tolist() for bound in terms.interval(level)), strict=True)
@@ -252,8 +266,7 @@ def _spread(line: Posterior, points: Points) -> dict[str, Any]:
 def _form_band(
     grid: GridFit | None, signs: Signs, level: float, *, withheld: bool
 ) -> tuple[float, float] | None:
-    """The ceiling over the five shapes; kept where only the law's own curve is refuted."""
-    if grid is None or (withheld and not only_curved(signs)):
+    if grid is None or (withheld and not form_band_stands(signs)):
         return None
     low, high = grid.form_line_at(np.zeros(1)).interval(level)
     return float(low[0]), float(high[0])

@@ -15,18 +15,24 @@ MAX_EXTRAPOLATION = 2.0
 class Signs:
     """x [m] = exp(H) of the points as used, performance [m], and what the grid found.
 
-    curvature_p and long_memory are None where the grid was not run.
+    curvature_p and long_memory are None where the grid was not run. allows_memory: whether the method's
+    interval allows for correlated noise, so that too long a memory decides over it.
     """
 
     x: np.ndarray
     performance: np.ndarray
     curvature_p: float | None = None
     long_memory: float | None = None
+    allows_memory: bool = True
 
     def extrapolation(self) -> float:
         """(min x - 1) / range of x: how far H = 0 lies below the points, in their own ranges."""
         spread = float(np.ptp(self.x))
         return float(self.x.min() - 1.0) / spread if spread > 0 else np.inf
+
+    def drifts(self, share: float) -> bool:
+        """Whether more than this posterior share is on correlation times above a quarter of the run."""
+        return self.long_memory is not None and self.long_memory > share
 
     def is_curved(self) -> bool:
         """Whether curvature is significant at 99 %."""
@@ -56,7 +62,7 @@ def fit_refusals(signs: Signs) -> list[str]:
         )
     if signs.is_curved():
         reasons.append(f"performance is curved in exp(H) (p = {signs.curvature_p:.2g}): not this law")
-    if signs.long_memory is not None and signs.long_memory > 0.5:
+    if signs.allows_memory and signs.drifts(0.5):
         reasons.append(
             f"the noise may drift: share {signs.long_memory:.2f} of the posterior has a correlation time "
             "above a quarter of the run"
@@ -64,9 +70,13 @@ def fit_refusals(signs: Signs) -> list[str]:
     return reasons
 
 
-def only_curved(signs: Signs) -> bool:
-    """Whether curvature is the only refusal: the form band, which allows for it, then still stands."""
-    return not data_refusals(signs) and len(fit_refusals(signs)) == 1 and signs.is_curved()
+def form_band_stands(signs: Signs) -> bool:
+    """Whether the form band can be shown although the law's interval cannot.
+
+    It allows for a curve that is not the law; residuals of the wrong curve look like drift, so with curvature
+    long memory does not count.
+    """
+    return signs.is_curved() and signs.extrapolation() <= MAX_EXTRAPOLATION
 
 
 def warn_points(signs: Signs) -> list[str]:
@@ -81,10 +91,10 @@ def warn_points(signs: Signs) -> list[str]:
         warnings.append(
             f"performance looks curved in exp(H) (p = {signs.curvature_p:.2g}): see the form band"
         )
-    if signs.long_memory is not None and 0.3 < signs.long_memory <= 0.5:
+    if signs.drifts(0.3) and not (signs.allows_memory and signs.drifts(0.5)):
         warnings.append(
             f"the noise may drift (posterior share {signs.long_memory:.2f} above a quarter of the run): "
-            "take level=0.99"
+            "take a level of 0.99"
         )
     return warnings
 

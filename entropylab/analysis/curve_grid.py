@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .curve_mixture import StudentMixture, join
-from .curve_noise import Cells, Filtered, filter_cells, grid_cells, usual_gap
+from .curve_noise import Cells, Filtered, filter_cells, grid_cells
+from .smoothing import usual_gap
 
 RATES = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Rates c of the shapes u(H) = (exp(cH) - 1)/c of the form band; c = 0 is u = H, c = 1 is the law."""
@@ -159,9 +160,12 @@ def _solve(cells: Cells, filtered: Filtered, regressors: list[int], response: in
     xr, rr = products[:, regressors, response], products[:, response, response]
     unscaled = np.linalg.inv(xx)
     coef = np.einsum("cij,cj->ci", unscaled, xr)
-    rss = np.maximum(rr - np.einsum("ci,ci->c", xr, coef), _ROUNDING * rr)
+    rest, rounding = rr - np.einsum("ci,ci->c", xr, coef), _ROUNDING * rr
+    rss = np.maximum(rest, rounding)
     fit = filtered.log_det + np.linalg.slogdet(xx)[1] + nu * np.log(rss)
     log_w = cells.log_prior - 0.5 * fit
+    if rest[0] <= rounding[0]:  # an exact line leaves rounding, which is white
+        log_w[1:] = -np.inf
     top = log_w.max()
     weights = np.exp(log_w - top)
     total = weights.sum()
@@ -184,6 +188,6 @@ def _curvature_p(cells: Cells, filtered: Filtered, m: int) -> float:
         return 1.0
     solved = _solve(cells, filtered, [0, law, bend], response, m - 3)
     scale = np.sqrt(solved.sigma2 * solved.unscaled[:, 2, 2])
-    mixture = StudentMixture(solved.weights, solved.coef[None, :, 2], scale[None], m - 3.0)
-    below = float(mixture.cdf(np.zeros(1))[0])
-    return 2.0 * min(below, 1.0 - below)
+    location = np.stack([solved.coef[:, 2], -solved.coef[:, 2]])
+    tails = StudentMixture(solved.weights, location, np.stack([scale, scale]), m - 3.0).cdf(np.zeros(2))
+    return 2.0 * float(tails.min())

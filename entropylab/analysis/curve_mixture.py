@@ -26,11 +26,10 @@ class StudentMixture:
         """Means [K]."""
         return self.location @ self.weights
 
-    def sd(self) -> np.ndarray:
-        """Standard deviations [K]; for nu <= 2, where the variance is infinite, those of the scale."""
-        inflation = self.nu / (self.nu - 2.0) if self.nu > 2 else 1.0
+    def standard_error(self) -> np.ndarray:
+        """Root of the mean squared scale plus the spread of the locations [K]; of one component its scale."""
         spread = (self.location - self.mean()[:, None]) ** 2
-        return np.sqrt((inflation * self.scale**2 + spread) @ self.weights)
+        return np.sqrt((self.scale**2 + spread) @ self.weights)
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
         """P(value <= x) [K] at one x a mixture, x [K]."""

@@ -58,12 +58,6 @@ def grid_cells(m: int) -> Cells:
     return Cells(taus, shares, log_prior)
 
 
-def usual_gap(times: np.ndarray) -> float:
-    """The median positive difference of sorted times."""
-    gaps = np.diff(times)
-    return float(np.median(gaps[gaps > 0]))
-
-
 def filter_cells(times: np.ndarray, columns: np.ndarray, cells: Cells) -> Filtered:
     """Kalman filter of columns [m, k] over sorted times [m] (in usual gaps), every cell at once.
 

@@ -41,8 +41,8 @@ def _headline(fit: CurveFit) -> str:
             f"law, is withheld: {fit.withheld}."
         )
     return (
-        f"Ceiling (H = 0) {fit.ceiling:.4g}, {100 * fit.level:g} % interval {_between(interval)} conditional on the "
-        f"law {law}."
+        f"Ceiling (H = 0) {fit.ceiling:.4g}, {100 * fit.level:g} % interval {_between(interval)} "
+        f"conditional on the law {law}."
     )
 
 

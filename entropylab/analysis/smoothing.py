@@ -12,27 +12,33 @@ MAX_DEGREE = 8
 
 @dataclass(frozen=True)
 class Smoothing:
-    """A fitted trend `values` [m] and the `degree` of its polynomial."""
+    """A fitted trend `values` [m], the `degree` of its polynomial and the clock it runs in, "t" or "log t"."""
 
     values: np.ndarray
     degree: int
+    clock: str
 
 
-def smooth(times: np.ndarray, values: np.ndarray, *, max_degree: int | None = None) -> Smoothing:
+def smooth(times: np.ndarray, values: np.ndarray) -> Smoothing:
     """Least-squares projection on Legendre polynomials of degree 1 .. min(8, m/4), the smallest AICc.
 
-    AICc = m ln(rss/m) + 2k + 2k(k+1)/(m-k-1), with k = degree + 2 (coefficients and variance).
+    AICc = m ln(rss/m) + 2k + 2k(k+1)/(m-k-1), with k = degree + 2 (coefficients and variance). Where the
+    largest degree wins, the series may bend more than a polynomial can (an entropy that collapses at first
+    and then crawls): polynomials in ln(1 + t), t in usual gaps from the first time, then compete.
     times and values [m], in any order; times need not be equally spaced.
     """
     times, values = np.asarray(times, dtype=float), np.asarray(values, dtype=float)
-    m = len(values)
-    top = max(1, min(MAX_DEGREE, m // 4)) if max_degree is None else max_degree
-    basis = np.linalg.qr(legendre.legvander(_unit(times), top))[0]
-    weights = basis.T @ values
-    trends = np.cumsum(basis * weights, axis=1)[:, 1:]
-    rss = ((values[:, None] - trends) ** 2).sum(axis=0)
-    best = int(np.argmin(aicc(rss, m, np.arange(1, top + 1) + 2, scale=float(np.abs(values).max()))))
-    return Smoothing(trends[:, best], best + 1)
+    best, score = _best_degree(times, values, "t")
+    if best.degree < _top_degree(len(values)):
+        return best
+    other, other_score = _best_degree(_log_clock(times), values, "log t")
+    return other if other_score < score else best
+
+
+def usual_gap(times: np.ndarray) -> float:
+    """The median positive difference of times."""
+    gaps = np.diff(np.sort(times))
+    return float(np.median(gaps[gaps > 0]))
 
 
 def aicc(rss: np.ndarray, m: int, k: np.ndarray, *, scale: float) -> np.ndarray:
@@ -47,6 +53,25 @@ def aicc(rss: np.ndarray, m: int, k: np.ndarray, *, scale: float) -> np.ndarray:
     return m * np.log(np.maximum(rss, rounding) / m) + 2.0 * k + correction
 
 
-def _unit(times: np.ndarray) -> np.ndarray:
-    low, high = times.min(), times.max()
-    return (2.0 * times - low - high) / (high - low)
+def _best_degree(clock: np.ndarray, values: np.ndarray, name: str) -> tuple[Smoothing, float]:
+    m = len(values)
+    degrees = np.arange(1, _top_degree(m) + 1)
+    basis = np.linalg.qr(legendre.legvander(_unit(clock), degrees[-1]))[0]
+    trends = np.cumsum(basis * (basis.T @ values), axis=1)[:, 1:]
+    rss = ((values[:, None] - trends) ** 2).sum(axis=0)
+    scores = aicc(rss, m, degrees + 2, scale=float(np.abs(values).max()))
+    best = int(np.argmin(scores))
+    return Smoothing(trends[:, best], int(degrees[best]), name), float(scores[best])
+
+
+def _top_degree(m: int) -> int:
+    return max(1, min(MAX_DEGREE, m // 4))
+
+
+def _log_clock(times: np.ndarray) -> np.ndarray:
+    return np.log1p((times - times.min()) / usual_gap(times))
+
+
+def _unit(clock: np.ndarray) -> np.ndarray:
+    low, high = clock.min(), clock.max()
+    return (2.0 * clock - low - high) / (high - low)
