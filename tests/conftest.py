@@ -162,7 +162,8 @@ def write_run(
     """Train a table policy by GRPO on a verifiable task and record every token; deterministic in ``seed``.
 
     ``fraction`` of the tokens, those of highest covariance, learn nothing (default 0.02, 0 for the baseline).
-    Evaluations of split "validation" at 0, ``evaluate_every``, ..., ``steps``: accuracy, accuracy_greedy, pass@8.
+    Evaluations of split "validation" at 0, ``evaluate_every``, ..., ``steps``: accuracy, accuracy_greedy,
+    pass@8. ``world_size`` ranks share the responses of each update.
     """
     fraction = (0.0 if method == "baseline" else 0.02) if fraction is None else fraction
     rng = np.random.default_rng(seed)
@@ -172,12 +173,8 @@ def write_run(
         {"name": "ClipCov", "fraction": fraction, "select": "top", "action": "detach"} if fraction else None
     )
     settings |= {"control": control, "surrogate": {"name": "PPOClip", "low": PPO_CLIP, "high": PPO_CLIP}}
-    recorders = [
-        el.Recorder(path, config=settings | (config or {}), method=method, rank=rank, world_size=world_size)
-        if token_sampling is None
-        else el.Recorder(path, config=settings, method=method, token_sampling=token_sampling)
-        for rank in range(world_size)
-    ]
+    shared = {"config": settings | (config or {}), "method": method, "token_sampling": token_sampling}
+    recorders = [el.Recorder(path, rank=r, world_size=world_size, **shared) for r in range(world_size)]
     for step in range(steps + 1):
         if step % evaluate_every == 0 or step == steps:
             for metric, value in evaluate(policy, seed, step).items():

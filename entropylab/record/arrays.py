@@ -48,18 +48,18 @@ def valid_mask(value: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def floats(array: np.ndarray, name: str) -> np.ndarray:
-    """A float32 copy; `InvalidInputError` for what is not a number."""
+    """The array as float32; `InvalidInputError` for what is not a number."""
     try:
         with np.errstate(over="ignore"):
-            return np.array(array, dtype=np.float32, copy=True)
+            return np.asarray(array, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"{name} must hold real numbers, got dtype {array.dtype}") from error
 
 
 def integers(array: np.ndarray, name: str, dtype: type[np.integer]) -> np.ndarray:
-    """A copy as the given integer type; `InvalidInputError` for fractions and for values that do not fit."""
+    """A copy as an integer type; `InvalidInputError` for fractions and for values that do not fit."""
     array = np.asarray(array)
-    if array.dtype.kind not in "iu":
+    if array.size and array.dtype.kind not in "iu":
         raise InvalidInputError(f"{name} must hold integers, got dtype {array.dtype}")
     bounds = np.iinfo(dtype)
     if array.size and (int(array.min()) < bounds.min or int(array.max()) > bounds.max):

@@ -40,7 +40,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _last_compacted(folder: Path, rank: int) -> int:
-    """The highest attempt of a rank among the compacted markers; evaluations bear no rank and count for all."""
+    """The highest attempt among a rank's compacted markers; evaluations bear no rank and count for all."""
     found = [0]
     for kind in (MARKERS, EVALUATIONS):
         path = folder / kind / f"{COMPACTED}.parquet"

@@ -19,10 +19,15 @@ class Evaluation:
     n: int
     attempt: int
 
+    @property
+    def key(self) -> tuple[int, str, str, int]:
+        """(step, split, metric, attempt)."""
+        return self.step, self.split, self.metric, self.attempt
+
 
 @dataclass(frozen=True)
 class History:
-    """The markers that count: of whole steps, of steps with missing ranks, and those that a restart superseded."""
+    """Markers of whole steps, of steps with missing ranks, and those that a restart superseded."""
 
     whole: dict[int, tuple[Marker, ...]]
     incomplete: dict[int, tuple[Marker, ...]]
@@ -60,12 +65,13 @@ def first_steps(markers: Sequence[Marker]) -> dict[int, int]:
 def resolve_evaluations(
     evaluations: Sequence[Evaluation], first: dict[int, int]
 ) -> tuple[list[Evaluation], list[Evaluation]]:
-    """(current, superseded) evaluations: later attempts win from their first step on, and for the same key."""
+    """(current, superseded): later attempts win from their first step on, and for the same key."""
     newest: dict[tuple[int, str, str], int] = {}
     for e in evaluations:
         key = (e.step, e.split, e.metric)
         newest[key] = max(newest.get(key, 0), e.attempt)
-    current, superseded = [], []
+    current: list[Evaluation] = []
+    superseded: list[Evaluation] = []
     for e in sorted(evaluations, key=lambda e: (e.step, e.split, e.metric, e.attempt)):
         replaced = newest[e.step, e.split, e.metric] > e.attempt
         overtaken = any(attempt > e.attempt and step <= e.step for attempt, step in first.items())

@@ -26,14 +26,15 @@ class UpdateSummary:
     """The exact summary of one rank's tokens of one update.
 
     ``exact`` holds the columns that do not merge over ranks (top means, quadrants); ``metrics`` the mean over
-    the micro-steps of each scalar that was given, None where one was not finite.
+    the micro-steps of each scalar that was given, None where one was not finite; ``covariance_set`` the answer
+    of `find_covariance_set`.
     """
 
     update: int
     partial: Partial
     exact: Row
     metrics: Mapping[str, float | None] = field(default_factory=dict)
-    covariance_set: str = "update"
+    covariance_set: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Marker:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], source: str) -> Marker:
-        """The marker of a JSON object; `RunFormatError` naming ``source`` where a field is missing or wrong."""
+        """The marker of a JSON object; `RunFormatError` naming ``source`` where a field is wrong."""
         try:
             return cls(
                 **{k: int(value[k]) for k in ("step", "rank", "attempt", "world_size", "n_tokens")},
@@ -109,5 +110,5 @@ def _update_from_json(value: Mapping[str, Any]) -> UpdateSummary:
         partial=Partial(**partial),
         exact=dict(value["exact"]),
         metrics=dict(value["metrics"]),
-        covariance_set=str(value["covariance_set"]),
+        covariance_set=value["covariance_set"],
     )

@@ -57,7 +57,7 @@ def update_rows(markers: Sequence[Marker], exact: ExactRows) -> list[dict[str, o
 
 
 def step_row(markers: Sequence[Marker], exact: ExactRows) -> dict[str, object]:
-    """One summary row of a step: statistics over the tokens of all its updates, quadrants summed over them."""
+    """One summary row of a step: statistics over the tokens of all updates, quadrants summed over them."""
     summaries = [s for marker in markers for s in marker.updates]
     rows = [exact.get(update, {}) for update in sorted({s.update for s in summaries})]
     return {

@@ -47,7 +47,7 @@ def make_piece(given: Mapping[str, Any], used: Mapping[str, Any], default_ids: n
         raise InvalidInputError(f"logprobs must have shape [B, T], got {list(logprobs.shape)}")
     mask = valid_mask(given["mask"], logprobs.shape)
     rows, position = np.nonzero(mask)
-    kept = mask.any(axis=1)
+    kept = np.asarray(mask.any(axis=1))
     flat = {n: _flat(given[n], mask, n) for n in _TOKEN_FLOATS}
     loss = {n: _flat(used.get(n), mask, f"out.tokens[{n!r}]") for n in ("covariance", "ratio", "weight")}
     tokens = TokenSet(
@@ -94,11 +94,9 @@ def _flags(value: Any, mask: np.ndarray, name: str, default: bool | None = None)
 
 
 def _token_ids(value: Any, mask: np.ndarray) -> np.ndarray | None:
-    return (
-        None
-        if value is None
-        else integers(per_token(value, mask.shape, "token_ids"), "token_ids", np.int32)[mask]
-    )
+    if value is None:
+        return None
+    return integers(per_token(value, mask.shape, "token_ids")[mask], "token_ids", np.int32)
 
 
 def _ids(value: Any, default: np.ndarray, name: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """A named problem: its kind, the file or folder (inside the run) it concerns, and a message with the mend."""
+    """A problem: its kind, the file or folder (inside the run) it concerns, and a message with the mend."""
 
     kind: str
     path: str

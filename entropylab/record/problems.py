@@ -22,6 +22,7 @@ def find_problems(snapshot: Snapshot) -> list[Problem]:
     checks: tuple[Callable[[Snapshot], Iterator[Problem]], ...] = (
         _stray_files,
         _without_marker,
+        _leftovers,
         _missing_ranks,
         _superseded,
         _damaged_rows,
@@ -49,8 +50,22 @@ def _without_marker(snapshot: Snapshot) -> Iterator[Problem]:
         for file in snapshot.inventory.files[kind]:
             marker = rank_file(MARKERS, file.step, file.rank, file.attempt)
             if (file.step, file.rank, file.attempt) not in marked and marker not in unread:
-                text = f"step {file.step}, rank {file.rank}: no marker, so the step was not finished and is left out"
+                text = f"step {file.step}, rank {file.rank}: no marker, so not finished and left out"
                 yield Problem("incomplete_step", file.path, text)
+
+
+def _leftovers(snapshot: Snapshot) -> Iterator[Problem]:
+    """Row files that no marker names, though their step has one: an interrupted compaction."""
+    named = {ref.path for m in snapshot.markers for ref in (m.tokens, m.responses) if ref}
+    marked = {marker.key for marker in snapshot.markers}
+    for kind in (TOKENS, RESPONSES):
+        files = snapshot.inventory.files[kind]
+        names = [f.path for f in files if (f.step, f.rank, f.attempt) in marked]
+        for name in (*names, *snapshot.inventory.compacted[kind]):
+            if name not in named:
+                yield Problem(
+                    "leftover", name, f"{name}: left by an interrupted compaction; compact the run again"
+                )
 
 
 def _missing_ranks(snapshot: Snapshot) -> Iterator[Problem]:
@@ -134,7 +149,7 @@ def _interrupted(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _alive(note: dict[str, object]) -> bool:
-    """Whether the process of an open recorder may still run; unknown on another machine, so taken for alive."""
+    """Whether an open recorder's process may still run; of another machine it is taken for granted."""
     if note.get("interrupted"):
         return False
     pid = note.get("pid")

@@ -61,9 +61,10 @@ class Run:
         return self.info["config"]
 
     def steps(self, by: str = "step") -> pd.DataFrame:
-        """The exact summaries, one row a step or (``by="update"``) an update; columns: `schema.SUMMARY_COLUMNS`.
+        """The exact summaries, one row a step or (``by="update"``) an update.
 
-        Steps that are not whole are left out; `problems` names them.
+        Columns: `schema.SUMMARY_COLUMNS`, then ``metrics/<name>``. Steps that are not whole are left out;
+        `problems` names them.
         """
         if by not in ("step", "update"):
             raise UnknownNameError(f"by must be 'step' or 'update', got {by!r}")
@@ -89,7 +90,8 @@ class Run:
     ) -> Iterator[pa.RecordBatch]:
         """Token rows by step and rank as record batches; columns: `schema.TOKEN_COLUMNS`.
 
-        Raises `RunFormatError` naming a file that cannot be read, `RunNotFoundError` for a step without token rows.
+        Raises `RunFormatError` naming a file that cannot be read, `RunNotFoundError` for a step without
+        token rows, `UnknownNameError` for a column that does not exist.
         """
         snapshot = self._readable(steps)
         chosen = _chosen(snapshot, steps, self.path)
@@ -135,7 +137,7 @@ class Run:
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
-    """Open the run in a folder; `RunNotFoundError` where there is none, `RunFormatError` if foreign or newer."""
+    """Open the run in a folder; `RunNotFoundError` if there is none, `RunFormatError` if foreign or newer."""
     return Run(path)
 
 

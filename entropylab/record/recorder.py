@@ -16,6 +16,7 @@ from ..errors import InvalidInputError, MissingInputError, RecorderError
 from ..schema import FORMAT_VERSION
 from .attempts import last_attempt
 from .background import WriterThread
+from .covariance_set import combine
 from .paths import RUN_FILE, evaluation_file, local_path, open_file
 from .pieces import Piece, make_piece
 from .run_info import FORMAT_FIELD, attempt_info, merge_info, now, read_info, strict_json
@@ -30,8 +31,8 @@ _INT16 = 2**15 - 1
 class Recorder:
     """Writes a run folder: copies in `record`, writes on one thread, atomic and durable a step at a time.
 
-    ``config`` must be strict JSON. ``rank`` and ``world_size`` name this process among those that write to the
-    folder. In a folder that holds a run already the recorder goes on as a new attempt.
+    ``config`` must be strict JSON. ``rank`` and ``world_size`` name this process among those that write to
+    the folder. In a folder that holds a run already the recorder goes on as a new attempt.
     """
 
     def __init__(
@@ -54,17 +55,20 @@ class Recorder:
         make_folder(self.path)
         self._origin = Origin(self.path, rank, last_attempt(self.path, rank) + 1, world_size, now())
         self._open_path = self.path / open_file(rank, self.attempt)
+        self._info: dict[str, Any] | None = None
         if rank == 0:
             attempt = attempt_info(
                 self.attempt, method=method, config=config, world_size=world_size, sampling=self._sampling
             )
-            write_json(self.path / RUN_FILE, merge_info(previous, attempt, parent))
+            self._info = merge_info(previous, attempt, parent)
+            write_json(self.path / RUN_FILE, self._info)
         self._write_open_file()
         self._pieces: list[Piece] = []
         self._step: int | None = None
         self._last_step = -1
         self._rows_of_step = 0
         self._closed = False
+        self._pid = os.getpid()
         self._writer = WriterThread(f"entropylab-writer-{rank}")
         atexit.register(self._abandon, "the interpreter ended before close()")
 
@@ -98,10 +102,11 @@ class Recorder:
     ) -> None:
         """Keep the tokens of one micro-step; all inputs are copied when it returns.
 
-        Tensors of any float type and device, or NumPy arrays: [B, T], advantages also [B]; rewards [B], or [B, T]
-        either constant in each response or rewards of tokens, which are then summed. ``out`` is the result of
-        `policy_loss`; None where one only observes: the covariance is then centred over this rank's tokens of the
-        update. ``metrics`` are scalars of the update. A step's first record ends the step before it.
+        Tensors of any float type and device, or NumPy arrays: [B, T], advantages also [B]; rewards [B], or
+        [B, T] either constant in each response or rewards of tokens, which are then summed. ``out`` is the
+        result of `policy_loss`; None where one only observes: the covariance is then centred over this rank's
+        tokens of the update. ``metrics`` are scalars of the update. A new step's first record ends the last step.
+        Responses without a token inside the mask are left out; a micro-step may be empty.
         """
         given = {k: v for k, v in locals().items() if k not in ("self", "step", "out")}
         step = _whole(step, "step", 0, _INT32)
@@ -121,7 +126,7 @@ class Recorder:
     def evaluate(
         self, step: int, *, split: str = "validation", metric: str = "accuracy", value: float, n: int
     ) -> None:
-        """Keep one evaluation: ``value`` of ``metric`` over ``n`` problems of ``split``, after ``step`` steps."""
+        """Keep one evaluation: ``value`` of ``metric`` over ``n`` problems, after ``step`` steps."""
         step = _whole(step, "step", 0, _INT32)
         n = _whole(n, "n", 1, 2**53)
         number = float(value)
@@ -150,7 +155,7 @@ class Recorder:
             raise RecorderError(f"end_step({step}): {under_way} is under way; record the step's tokens first")
         self._writer.wait()
         pieces, self._pieces, self._step, self._last_step = self._pieces, [], None, step
-        self._writer.submit(lambda: write_step(self._origin, step, pieces, self._sampling))
+        self._writer.submit(lambda: self._write_step(step, pieces))
 
     def flush(self) -> None:
         """End the step under way and wait until everything is durable."""
@@ -182,13 +187,23 @@ class Recorder:
 
     def _abandon(self, reason: str) -> None:
         """Write the steps that have ended, drop the one under way, and leave a note that says so."""
-        if self._closed:
+        if self._closed or os.getpid() != self._pid:
             return
         self._stop()
         try:
             self._write_open_file(interrupted=reason, step_under_way=self._step)
         except OSError:
             return  # the file of the open recorder is still there and tells the same
+
+    def _write_step(self, step: int, pieces: list[Piece]) -> None:
+        """On the writer thread: the step's files, and in `_run.json` what the covariance was centred over."""
+        marker = write_step(self._origin, step, pieces, self._sampling)
+        if self._info is None:
+            return
+        label = combine([self._info["covariance_set"], *(u.covariance_set for u in marker.updates)])
+        if label != self._info["covariance_set"]:
+            self._info["covariance_set"] = label
+            write_json(self.path / RUN_FILE, self._info)
 
     def _stop(self) -> None:
         self._closed = True
@@ -212,7 +227,7 @@ class Recorder:
     def _check_order(self, step: int, update: int, micro_step: int) -> None:
         if step <= self._last_step or (self._step is not None and step < self._step):
             raise RecorderError(
-                f"record(step={step}) after step {max(self._last_step, self._step or 0)} of the same attempt; "
+                f"record(step={step}) after step {max(self._last_step, self._step or 0)} of this attempt; "
                 "after a restart open a new Recorder, which supersedes the steps that are repeated"
             )
         same = self._step == step and any(

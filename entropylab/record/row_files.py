@@ -29,7 +29,7 @@ class Rows:
 
 
 def open_parquet(path: Path, columns: Sequence[Column] = ()) -> pq.ParquetFile:
-    """Open a Parquet file of the log format; `RunFormatError` naming it if missing, damaged, foreign or newer."""
+    """Open a Parquet file of the log; `RunFormatError` naming it if missing, damaged, foreign or newer."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except FileNotFoundError as error:

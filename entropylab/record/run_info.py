@@ -107,7 +107,7 @@ def merge_info(
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """The content of `_run.json`; `FileNotFoundError` where there is none, `RunFormatError` if foreign or newer."""
+    """The content of `_run.json`; `FileNotFoundError` if there is none, `RunFormatError` if not ours."""
     path = folder / RUN_FILE
     info = read_json(path)
     for key, kind in (("id", str), ("created", str), ("config", dict), ("attempts", list)):

@@ -44,10 +44,16 @@ class SnapshotReader:
         """The state of the folder now."""
         inventory = take_inventory(self._folder)
         unreadable: list[Problem] = []
-        markers = self._load(inventory, MARKERS, _read_marker, _read_compacted_markers, unreadable)
-        unique = tuple({marker.key: marker for marker in markers}.values())
-        rows = self._load(inventory, EVALUATIONS, _read_evaluation, _read_compacted_evaluations, unreadable)
-        evaluations = list({(e.step, e.split, e.metric, e.attempt): e for e in rows}.values())
+        plain, merged = self._load(inventory, MARKERS, _read_marker, _read_compacted_markers, unreadable)
+        unique = tuple(
+            {m.key: m for m in [*plain, *merged]}.values()
+        )  # a merged marker names the files that stay
+        plain, merged = self._load(
+            inventory, EVALUATIONS, _read_evaluation, _read_compacted_evaluations, unreadable
+        )
+        evaluations = list(
+            {e.key: e for e in [*merged, *plain]}.values()
+        )  # a plain one may have been repeated
         current, superseded = resolve_evaluations(evaluations, first_steps(unique))
         return Snapshot(
             folder=self._folder,
@@ -66,14 +72,15 @@ class SnapshotReader:
         read_one: Callable[[Path], Any],
         read_compacted: Callable[[Path], list[Any]],
         unreadable: list[Problem],
-    ) -> list[Any]:
-        """Every readable record of a kind, the compacted ones last: they are the ones to trust."""
-        found: list[Any] = []
+    ) -> tuple[list[Any], list[Any]]:
+        """Every readable record of a kind: (of plain files, of compacted files)."""
+        plain: list[Any] = []
         for stored in inventory.files[kind]:
-            found += self._parse(stored.path, lambda path: [read_one(path)], unreadable)
+            plain += self._parse(stored.path, lambda path: [read_one(path)], unreadable)
+        merged: list[Any] = []
         for name in inventory.compacted[kind]:
-            found += self._parse(name, read_compacted, unreadable)
-        return found
+            merged += self._parse(name, read_compacted, unreadable)
+        return plain, merged
 
     def _parse(self, name: str, read: Callable[[Path], list[Any]], unreadable: list[Problem]) -> list[Any]:
         path = self._folder / name
@@ -95,10 +102,11 @@ def _read_marker(path: Path) -> Marker:
 
 
 def _read_evaluation(path: Path) -> Evaluation:
-    return _evaluation(read_json(path), str(path))
+    return evaluation_of(read_json(path), str(path))
 
 
-def _evaluation(value: dict[str, Any], source: str) -> Evaluation:
+def evaluation_of(value: dict[str, Any], source: str) -> Evaluation:
+    """The evaluation of a JSON object or row; `RunFormatError` naming ``source`` where a field is wrong."""
     try:
         return Evaluation(
             step=int(value["step"]),
@@ -117,7 +125,7 @@ def _read_compacted_markers(path: Path) -> list[Marker]:
 
 
 def _read_compacted_evaluations(path: Path) -> list[Evaluation]:
-    return [_evaluation(row, str(path)) for row in read_table(path).to_pylist()]
+    return [evaluation_of(row, str(path)) for row in read_table(path).to_pylist()]
 
 
 def read_table(path: Path) -> pa.Table:

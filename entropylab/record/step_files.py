@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS, arrow_schema
+from .covariance_set import find_covariance_set
 from .marker import FileRef, Marker, UpdateSummary
 from .paths import MARKERS, RESPONSES, TOKENS, rank_file
 from .pieces import Piece
@@ -47,7 +48,10 @@ def write_step(origin: Origin, step: int, pieces: Sequence[Piece], sampling: Tok
         responses=responses,
         n_tokens=sum(p.tokens.logprob.size for p in pieces),
         top_means=top_means(_joined(pieces, "covariance")),
-        updates=tuple(summarize_update(u, list(group)) for u, group in groupby(pieces, lambda p: p.update)),
+        updates=tuple(
+            summarize_update(update, list(group), origin.world_size)
+            for update, group in groupby(pieces, lambda p: p.update)
+        ),
     )
     write_json(origin.folder / rank_file(MARKERS, step, origin.rank, origin.attempt), marker.to_json())
     return marker
@@ -76,7 +80,7 @@ def _covariance(piece: Piece, mean_logprob: float, mean_advantage: float) -> np.
         return ((l - mean_logprob) * (a - mean_advantage)).astype(np.float32)
 
 
-def summarize_update(update: int, pieces: Sequence[Piece]) -> UpdateSummary:
+def summarize_update(update: int, pieces: Sequence[Piece], world_size: int) -> UpdateSummary:
     """The exact summary of one update from all its pieces on this rank."""
     partial = Partial()
     for piece in pieces:
@@ -88,6 +92,7 @@ def summarize_update(update: int, pieces: Sequence[Piece]) -> UpdateSummary:
         partial=partial.merge(Partial(nonfinite_count=nonfinite)),
         exact={**top_means(arrays[2]), **quadrants(*arrays)},
         metrics=metrics,
+        covariance_set=find_covariance_set(pieces, world_size),
     )
 
 

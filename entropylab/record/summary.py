@@ -121,7 +121,8 @@ def quadrants(
 ) -> Row:
     """Counts and covariance masses of the four quadrants, of all tokens and of the selected ones.
 
-    The centre is the mean over the tokens given, which should be the whole update. None where a value is not finite.
+    The centre is the mean over the tokens given, which should be the whole update. None where a value is
+    not finite.
     """
     names = [f"{kind}_{q}" for q in QUADRANTS for kind in _QUADRANT_KINDS]
     arrays = [np.asarray(x, dtype=np.float64) for x in (logprob, advantage, covariance)]
@@ -226,7 +227,7 @@ def _token_values(t: TokenSet) -> dict[str, np.ndarray]:
 def _response_values(t: TokenSet) -> dict[str, np.ndarray]:
     """The variables over responses whose moments are kept."""
     length = np.bincount(t.response, minlength=t.n_responses)
-    values = {"response_length": length}
+    values: dict[str, np.ndarray] = {"response_length": length}
     if t.reward is not None:
         values["reward"] = t.reward
     if t.entropy is not None:
@@ -245,8 +246,9 @@ def _k3(d: np.ndarray) -> np.ndarray:
 
 
 def _count_nonfinite(t: TokenSet) -> int:
-    given = (t.logprob, t.advantage, t.covariance, t.reward, t.old_logprob, t.ref_logprob, t.entropy)
-    given += (t.entropy_after, t.influence, t.ratio)
+    always = [t.logprob, t.advantage, t.covariance]
+    given = [t.reward, t.old_logprob, t.ref_logprob, t.entropy, t.entropy_after, t.influence, t.ratio]
+    given += always
     return sum(int(np.count_nonzero(~np.isfinite(x))) for x in given if x is not None)
 
 

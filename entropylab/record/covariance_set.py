@@ -1,0 +1,88 @@
+"""Which set of tokens the recorded covariance was centred over, found from the numbers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from .pieces import Piece
+
+UPDATE = "update"
+"""All tokens of the update, of all micro-steps and ranks."""
+
+RANK_UPDATE = "rank_update"
+"""This rank's tokens of the update."""
+
+MICRO_STEP = "micro_step"
+"""The tokens of one micro-step: smaller than the set of the method."""
+
+OTHER = "other"
+"""Centred neither over the update nor over a micro-step."""
+
+MIXED = "mixed"
+"""Different sets in different updates."""
+
+_TOLERANCE = 1e-3
+"""Largest deviation, in units of the covariance's root mean square, that counts as equal (float32, bf16)."""
+
+
+def find_covariance_set(pieces: Sequence[Piece], world_size: int) -> str | None:
+    """The set over which the covariances of one update are centred, on current or old logprobs.
+
+    A common centre that is not this rank's is taken for that of all ranks. None where nothing can be told,
+    as all covariances are 0.
+    """
+    covariance = np.concatenate([p.tokens.covariance for p in pieces]).astype(np.float64)
+    if not np.any(covariance[np.isfinite(covariance)]):
+        return None
+    for parts in _versions(pieces):
+        logprob, advantage = (np.concatenate(x) for x in zip(*parts, strict=True))
+        if _matches(_product(logprob, advantage), covariance):
+            return UPDATE if world_size == 1 else RANK_UPDATE
+        if len(parts) > 1 and _matches(np.concatenate([_product(*p) for p in parts]), covariance):
+            return MICRO_STEP
+        if world_size > 1 and _has_common_centre(logprob, advantage, covariance):
+            return UPDATE
+    return OTHER
+
+
+def combine(labels: Iterable[str | None]) -> str | None:
+    """One label for several updates; None where none of them tells."""
+    known = {label for label in labels if label is not None}
+    return None if not known else known.pop() if len(known) == 1 else MIXED
+
+
+def _versions(pieces: Sequence[Piece]) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    """(logprob, advantage) of each piece in float64, with current and, where recorded, with old logprobs."""
+    tokens = [p.tokens for p in pieces]
+    current = [(t.logprob.astype(np.float64), t.advantage.astype(np.float64)) for t in tokens]
+    old = [
+        (t.old_logprob.astype(np.float64), a)
+        for t, (_, a) in zip(tokens, current, strict=True)
+        if t.old_logprob is not None
+    ]
+    return [current, old] if len(old) == len(current) else [current]
+
+
+def _product(logprob: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+    if logprob.size == 0:
+        return logprob
+    return (logprob - logprob.mean()) * (advantage - advantage.mean())
+
+
+def _matches(expected: np.ndarray, found: np.ndarray) -> bool:
+    both = np.isfinite(expected) & np.isfinite(found)
+    if not both.any():
+        return False
+    scale = float(np.sqrt(np.mean(found[both] ** 2)))
+    return float(np.abs(expected[both] - found[both]).max()) <= _TOLERANCE * scale
+
+
+def _has_common_centre(logprob: np.ndarray, advantage: np.ndarray, covariance: np.ndarray) -> bool:
+    """Whether cov = (l - L)(A - M) for one pair (L, M): least squares of cov - l·A on A, l and 1."""
+    finite = np.isfinite(logprob) & np.isfinite(advantage) & np.isfinite(covariance)
+    l, a, c = logprob[finite], advantage[finite], covariance[finite]
+    design = np.stack([a, l, np.ones_like(l)], axis=1)
+    solution, *_ = np.linalg.lstsq(design, c - l * a, rcond=None)
+    return _matches(l * a + design @ solution, c)
