@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 Floats = NDArray[np.float64]
 
@@ -21,6 +23,11 @@ class Clusters:
     codes: NDArray[np.intp]
     count: int
     kind: str
+
+    @cached_property
+    def sizes(self) -> Floats:
+        """Tokens of each cluster, [count]."""
+        return np.bincount(self.codes, minlength=self.count).astype(np.float64)
 
     @property
     def known(self) -> bool:
@@ -44,6 +51,30 @@ def cluster_sums(values: Floats, codes: NDArray[np.intp], count: int) -> Floats:
     for j in range(columns.shape[1]):
         sums[:, j] = np.bincount(codes, weights=columns[:, j], minlength=count)
     return sums
+
+
+@dataclass(frozen=True)
+class CutSums:
+    """Weight and weighted sum of the sorted values before each of some cuts, for whatever cluster counts.
+
+    `number` and `total` hold, sparse, the tokens and their sum of each (piece between cuts, cluster),
+    [q + 1, clusters], so that a replicate costs no pass over the tokens.
+    """
+
+    number: csr_matrix
+    total: csr_matrix
+
+    @classmethod
+    def of(cls, values: Floats, codes: NDArray[np.intp], count: int, cuts: NDArray[np.intp]) -> CutSums:
+        """`values` [n] in any sorted order with their clusters `codes` [n]; `cuts` [q] ascending in 0..n."""
+        piece = np.searchsorted(cuts, np.arange(len(values)), side="right")
+        shape, place = (len(cuts) + 1, count), (piece, codes)
+        number = csr_matrix((np.ones(len(values)), place), shape=shape)
+        return cls(number, csr_matrix((values, place), shape=shape))
+
+    def at(self, counts: Floats) -> tuple[Floats, Floats]:
+        """(weight, weighted sum) before each cut and, last, of all tokens, [q + 1], by cluster counts."""
+        return np.cumsum(self.number @ counts), np.cumsum(self.total @ counts)
 
 
 def resamples(count: int, n_bootstrap: int, seed: int) -> Iterator[Floats]:

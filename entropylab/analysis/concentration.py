@@ -2,28 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ..record.summary import top_count
 from ..schema import TOP_FRACTIONS
-from .cluster_bootstrap import Floats
+from .cluster_bootstrap import CutSums, Floats
 
 SHARES = ("top_share_positive", "top_share_absolute", "top_share_net")
-"""The sum of the top tokens over Σ max(c, 0), Σ |c| or Σ c; the last is a small remainder: it may exceed 1."""
+"""The sum of the top tokens over Σ max(c, 0), Σ |c| or Σ c; the last is a small remainder, may exceed 1."""
 
 
-def top_sums(values: Floats, counts: Floats, weights: Floats | None = None) -> Floats:
-    """Sums of the largest `counts` [m] of descending `values` [n]; a weight that crosses a count is cut."""
-    held = np.arange(1, len(values) + 1) if weights is None else np.cumsum(weights)
-    sums = np.cumsum(values if weights is None else weights * values)
-    last = np.minimum(np.searchsorted(held, counts), len(values) - 1)
-    return sums[last] - (held[last] - counts) * values[last]
+_NEAR = np.exp(np.linspace(-1.2, 1.2, 25))
+"""Factors of a fraction whose quantiles serve as thresholds for reweighted tokens, 10 % apart."""
 
 
-def top_means(covariance: Floats, fractions: tuple[float, ...] = TOP_FRACTIONS) -> Floats:
-    """Mean covariance of the top k = ⌈f n⌉ tokens for each fraction f (arXiv 2505.22617, table 1), [m]."""
-    counts = np.array([top_count(f, len(covariance)) for f in fractions], dtype=np.float64)
-    return top_sums(np.sort(covariance)[::-1], counts) / counts
+def top_means(descending: Floats, fractions: tuple[float, ...] = TOP_FRACTIONS) -> Floats:
+    """Mean of the largest k = ⌈f n⌉ of n descending values, [m] (arXiv 2505.22617, table 1)."""
+    counts = np.array([top_count(f, len(descending)) for f in fractions])
+    return np.cumsum(descending)[counts - 1] / counts
+
+
+def near_fractions(fractions: Floats) -> Floats:
+    """Fractions around each given one, [m · g]."""
+    return np.minimum(np.outer(fractions, _NEAR).ravel(), 1.0)
+
+
+def upper_means(thresholds: Floats, probability: Floats, mean: Floats, fractions: Floats) -> Floats:
+    """Mean of the top fraction f, [m]: min over c of c + E[max(x - c, 0)]/f (Rockafellar and Uryasev 2000).
+
+    P(x > c) and E[x; x > c] at as many thresholds for each fraction, [m · g]. The minimum is at the quantile;
+    a threshold beside it gives a value too large by the square of its distance.
+    """
+    excess = (mean - thresholds * probability).reshape(len(fractions), -1)
+    return (thresholds.reshape(excess.shape) + excess / fractions[:, None]).min(axis=1)
+
+
+@dataclass(frozen=True)
+class ReweightedTops:
+    """Top means at fixed fractions, [m], for any cluster counts, without a pass over the tokens."""
+
+    fractions: Floats
+    thresholds: Floats
+    cuts: CutSums
+    index: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, descending: Floats, codes: NDArray[np.intp], count: int, fractions: Floats) -> Self:
+        """Sum by cluster between the quantiles around each fraction; `codes` [n] in the order of the values."""
+        place = np.array([top_count(f, len(descending)) for f in near_fractions(fractions)]) - 1
+        thresholds = descending[place]
+        above = np.searchsorted(-descending, -thresholds, side="left")
+        cuts, index = np.unique(above, return_inverse=True)
+        return cls(fractions, thresholds, CutSums.of(descending, codes, count, cuts), index)
+
+    def top_means(self, counts: Floats) -> Floats:
+        """The top means where cluster c counts `counts[c]` times, [m]; see `upper_means` for the error."""
+        held, sums = self.cuts.at(counts)
+        probability, mean = held[self.index] / held[-1], sums[self.index] / held[-1]
+        return upper_means(self.thresholds, probability, mean, self.fractions)
 
 
 def denominators(values: Floats) -> Floats:
@@ -32,13 +72,13 @@ def denominators(values: Floats) -> Floats:
 
 
 def shares(sums: Floats, totals: Floats) -> Floats:
-    """Shares [m, 3] of the top sums [m] in the denominators `totals` [3]; NaN where one is not positive."""
+    """Shares [m, 3] of the top sums [m] in the denominators [3]; NaN where one is not positive."""
     usable = np.where(totals > 0, totals, np.nan)
     return sums[:, None] / usable[None, :]
 
 
 def lorenz(values: Floats, points: int = 101) -> tuple[Floats, Floats]:
-    """Lorenz curve of the positive part, largest first: (share of tokens, share of Σ max(c, 0)), [points]."""
+    """Lorenz curve of the positive part, largest first: share of tokens, share of Σ max(c, 0), [points]."""
     share = np.linspace(0, 1, points)
     held = np.concatenate(([0.0], np.cumsum(np.maximum(np.sort(values)[::-1], 0))))
     place = share * len(values)

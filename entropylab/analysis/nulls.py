@@ -9,74 +9,63 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-from .cluster_bootstrap import Floats
+from .cluster_bootstrap import Clusters, CutSums, Floats
+from .concentration import near_fractions, upper_means
 
-MAX_ADVANTAGES = 200
+MAX_ADVANTAGES = 2048
 """More different advantages than this are merged into bins, each at its mean; `error` bounds the effect."""
 
-_STEPS = 48
-"""Halvings of the threshold's bracket: leaves 4e-15 of the product's range."""
+
+@dataclass(frozen=True)
+class Places:
+    """Where thresholds c, [t], cut the sorted log-probabilities: at c/a for each of the advantages, [U].
+
+    `cuts` [q] are ascending places in 0..n, and `index` [t, U] says which of them: before it l <= c/a where
+    a > 0, l < c/a where a < 0; before it all or none where a = 0.
+    """
+
+    thresholds: Floats
+    cuts: NDArray[np.intp]
+    index: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Margins:
-    """The product of two independent discrete margins: l ascending [n], and a [U] with weights w_a.
-
-    `held` and `sums` [n + 1] are the cumulative weight and weighted sum of l, normalised to total weight 1.
+    """Two independent margins: l by its weight `held` and weighted sum before each cut of some `Places`, [q],
+    and its `total` sum (of weight 1); the advantages [U] by their weights.
     """
 
-    logprobs: Floats
     held: Floats
     sums: Floats
+    total: float
     advantages: Floats
     weights: Floats
 
-    def above(self, thresholds: Floats) -> tuple[Floats, Floats]:
-        """(P(a·l > c), E[a·l; a·l > c]) for each threshold c, [m] each, exact.
-
-        P(a·l > c) = Σ_a w_a P(a·l > c | a): l > c/a where a > 0, l < c/a where a < 0, 0 > c where a = 0.
-        """
-        up, down = self.advantages > 0, self.advantages < 0
-        probability = (thresholds < 0) * self.weights[~up & ~down].sum()
-        mean = np.zeros_like(probability)
-        for sign, chosen in (("right", up), ("left", down)):
-            a, w = self.advantages[chosen], self.weights[chosen]
-            place = np.searchsorted(self.logprobs, thresholds[:, None] / a[None, :], side=sign)  # type: ignore[call-overload]
-            held, sums = self.held[place], self.sums[place]
-            if sign == "right":
-                held, sums = self.held[-1] - held, self.sums[-1] - sums
-            probability = probability + held @ w
-            mean = mean + sums @ (w * a)
-        return probability, mean
-
-    def survival(self, thresholds: Floats) -> Floats:
-        """S0(c) = P(a·l > c) for each threshold, [m]."""
-        return self.above(thresholds)[0]
-
-    def top_means(self, fractions: Floats) -> Floats:
-        """Mean of the product's top fraction f, [m]: (E[x; x > c] + c (f - S0(c)))/f at the quantile c."""
-        span = np.abs(self.advantages).max() * np.abs(self.logprobs[[0, -1]]).max()
-        low, high = np.full_like(fractions, -span), np.full_like(fractions, span)
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            over = self.survival(middle) > fractions
-            low, high = np.where(over, middle, low), np.where(over, high, middle)
-        probability, mean = self.above(high)
-        return (mean + high * (fractions - probability)) / fractions
+    def above(self, places: Places) -> tuple[Floats, Floats]:
+        """(P(a·l > c), E[a·l; a·l > c]) for each threshold c, [t], exact: Σ_a w_a P(a·l > c | a)."""
+        held, sums = self.held[places.index], self.sums[places.index]
+        upper = self.advantages >= 0
+        held[:, upper] = 1 - held[:, upper]
+        sums[:, upper] = self.total - sums[:, upper]
+        return held @ self.weights, sums @ (self.weights * self.advantages)
 
 
 @dataclass(frozen=True)
 class IndependentProduct:
-    """N1 of tokens with centred log-probability l [n] and advantage a [n]; margins for any token weights.
+    """N1 of tokens with centred log-probability l and advantage a.
 
-    `order` sorts l; `which` [n] is the place of each token's advantage among `advantages` [U], ascending.
-    `spread` = E|l| · E|a - a'| is 0 unless advantages were merged (a' is the merged value).
+    l ascending, [n], by `order`, with cumulative `sums` [n + 1]; the unique advantages [U] ascending, their
+    `weights`, and the place of each token's among them, `which` [n]. `spread` = E|l| · E|a - a'| is 0 unless
+    advantages were merged (a' is the merged value).
     """
 
     logprobs: Floats
     order: NDArray[np.intp]
+    sums: Floats
     advantages: Floats
+    weights: Floats
     which: NDArray[np.intp]
     spread: float
 
@@ -85,23 +74,80 @@ class IndependentProduct:
         """Sort the log-probabilities once and list the unique advantages."""
         order = np.argsort(logprobs, kind="stable")
         unique, which = _unique_advantages(advantages)
-        spread = np.abs(logprobs).mean() * np.abs(advantages - unique[which]).mean()
-        return cls(logprobs[order], order, unique, which, float(spread))
+        spread = float(np.abs(logprobs).mean() * np.abs(advantages - unique[which]).mean())
+        sums = np.concatenate(([0.0], np.cumsum(logprobs[order])))
+        weights = np.bincount(which) / len(which)
+        return cls(logprobs[order], order, sums, unique, weights, which, spread)
 
-    def margins(self, weights: Floats | None = None) -> Margins:
-        """Both margins where token i counts `weights[i]` times ([n]; once each when not given)."""
+    def places(self, thresholds: Floats) -> Places:
+        """Cut the log-probabilities at c/a for each threshold c, [t], and each advantage a."""
+        place = np.empty((len(thresholds), len(self.advantages)), dtype=np.intp)
+        for j, a in enumerate(self.advantages):
+            if a == 0:
+                place[:, j] = np.where(thresholds < 0, 0, len(self.logprobs))
+            else:
+                place[:, j] = np.searchsorted(
+                    self.logprobs, thresholds / a, side="right" if a > 0 else "left"
+                )
+        cuts, index = np.unique(place, return_inverse=True)
+        return Places(thresholds, cuts, index.reshape(place.shape))
+
+    def margins(self, places: Places) -> Margins:
+        """The margins at the cuts of `places`, each token counted once."""
         n = len(self.logprobs)
-        w = np.ones(n) if weights is None else weights
-        sorted_weights = w[self.order] / w.sum()
-        shares = np.bincount(self.which, weights=w, minlength=len(self.advantages)) / w.sum()
-        held, sums = np.zeros((2, n + 1))
-        np.cumsum(sorted_weights, out=held[1:])
-        np.cumsum(sorted_weights * self.logprobs, out=sums[1:])
-        return Margins(self.logprobs, held, sums, self.advantages, shares)
+        total = float(self.sums[-1] / n)
+        return Margins(places.cuts / n, self.sums[places.cuts] / n, total, self.advantages, self.weights)
+
+    def survival(self, thresholds: Floats) -> Floats:
+        """S0(c) = P(a·l > c) for each threshold, [t]."""
+        places = self.places(thresholds)
+        return self.margins(places).above(places)[0]
+
+    def quantiles(self, fractions: Floats, halvings: int = 48) -> Floats:
+        """The c with S0(c) <= f, as small as so many halvings of the product's range find it, [m]."""
+        span = np.abs(self.advantages).max() * np.abs(self.logprobs[[0, -1]]).max()
+        low, high = np.full_like(fractions, -span), np.full_like(fractions, span)
+        for _ in range(halvings):
+            middle = (low + high) / 2
+            over = self.survival(middle) > fractions
+            low, high = np.where(over, middle, low), np.where(over, high, middle)
+        return high
+
+    def top_means(self, fractions: Floats) -> Floats:
+        """Mean of the product's top fraction f, [m], exact: c + E[max(a·l - c, 0)]/f at the quantile c."""
+        places = self.places(self.quantiles(fractions))
+        return upper_means(places.thresholds, *self.margins(places).above(places), fractions)
 
     def error(self, fractions: Floats) -> Floats:
         """Bound on the error of each top mean through merged advantages, E|l|·E|a - a'|/f, [m]."""
         return self.spread / fractions
+
+
+@dataclass(frozen=True)
+class ReweightedProduct:
+    """Top means of N1 at fixed fractions, [m], for any cluster counts, without a pass over the tokens."""
+
+    null: IndependentProduct
+    fractions: Floats
+    places: Places
+    logprobs: CutSums
+    advantages: csr_matrix
+
+    @classmethod
+    def of(cls, null: IndependentProduct, clusters: Clusters, fractions: Floats) -> ReweightedProduct:
+        """Sum log-probabilities and count advantages by cluster, between the cuts of near quantiles."""
+        places = null.places(null.quantiles(near_fractions(fractions), halvings=12))
+        cuts = CutSums.of(null.logprobs, clusters.codes[null.order], clusters.count, places.cuts)
+        pairs = (null.which, clusters.codes)
+        held = csr_matrix((np.ones(len(null.which)), pairs), shape=(len(null.advantages), clusters.count))
+        return cls(null, fractions, places, cuts, held)
+
+    def top_means(self, counts: Floats) -> Floats:
+        """The null's top means where cluster c counts `counts[c]` times, [m]; `upper_means` has the error."""
+        held, sums = self.logprobs.at(counts)
+        n, weights = held[-1], self.advantages @ counts
+        margins = Margins(held / n, sums / n, float(sums[-1] / n), self.null.advantages, weights / n)
+        return upper_means(self.places.thresholds, *margins.above(self.places), self.fractions)
 
 
 def _unique_advantages(advantages: Floats) -> tuple[Floats, NDArray[np.intp]]:

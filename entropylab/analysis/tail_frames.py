@@ -93,5 +93,5 @@ def survival_frame(tail: str, values: Floats, null: IndependentProduct | None) -
         return pd.DataFrame({"tail": [], "x": [], "observed": [], "independent": []})
     x = np.geomspace(np.median(positive), positive[0], SURVIVAL_POINTS)
     observed = np.searchsorted(-values, -x, side="left") / len(values)
-    independent = np.full(len(x), np.nan) if null is None else null.margins().survival(x)
+    independent = np.full(len(x), np.nan) if null is None else null.survival(x)
     return pd.DataFrame({"tail": tail, "x": x, "observed": observed, "independent": independent})

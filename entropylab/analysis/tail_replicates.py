@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..record.summary import top_count
 from ..schema import TOP_FRACTIONS
 from .cluster_bootstrap import Clusters, Floats, bootstrap, cluster_sums
-from .concentration import denominators, shares, top_sums
-from .nulls import IndependentProduct
+from .concentration import ReweightedTops, denominators, shares, top_means
+from .nulls import IndependentProduct, ReweightedProduct
 from .tail_estimators import MIN_EXCEEDANCES, Exceedances
 from .tail_sample import TailSample
 
@@ -50,43 +50,50 @@ class Figures:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the covariance, mirrored so that its tail is on the right; values descending, [n]."""
+    """One side of the covariance, mirrored so that its tail is on the right; values descending, [n].
+
+    What each replicate needs is summed by cluster once: `tops`, `totals` [clusters, 3], `null_tops`, `tails`.
+    """
 
     values: Floats
     ranked_codes: NDArray[np.intp]
     clusters: Clusters
+    tops: ReweightedTops
     totals: Floats
     null: IndependentProduct | None
+    null_tops: ReweightedProduct | None
     tails: dict[float, Exceedances]
 
     @classmethod
     def of(cls, sample: TailSample, sign: float) -> Side:
-        """Sort the right (sign 1) or left (sign -1) side once and precompute what each replicate needs."""
+        """Sort the right (sign 1) or left (sign -1) side."""
         covariance, clusters = sign * sample.covariance, sample.clusters
         order = np.argsort(-covariance, kind="stable")
         values, ranked = covariance[order], clusters.codes[order]
-        null = None
+        tops = ReweightedTops.of(values, ranked, clusters.count, FRACTIONS)
+        totals = cluster_sums(denominators(covariance), clusters.codes, clusters.count)
+        null = null_tops = None
         if sample.logprobs is not None and sample.advantages is not None:
             null = IndependentProduct.of(sample.logprobs, sign * sample.advantages)
-        totals = cluster_sums(denominators(covariance), clusters.codes, clusters.count)
-        return cls(values, ranked, clusters, totals, null, _tails(values, ranked))
+            null_tops = ReweightedProduct.of(null, clusters, FRACTIONS)
+        return cls(values, ranked, clusters, tops, totals, null, null_tops, _tails(values, ranked))
 
     def point(self) -> Figures:
         """The figures of the sample itself, k = ⌈f n⌉."""
-        counts = np.array([top_count(f, len(self.values)) for f in FRACTIONS], dtype=np.float64)
-        sums = top_sums(self.values, counts)
-        null = self._null_means(None, counts / len(self.values))
+        share = np.array([top_count(f, len(self.values)) for f in FRACTIONS]) / len(self.values)
+        top = top_means(self.values)
+        null = np.full(len(top), np.nan) if self.null is None else self.null.top_means(share)
         index = np.array([tail.estimate() for tail in self.tails.values()]).reshape(-1, 3)
-        return Figures(sums / counts, shares(sums, self.totals.sum(axis=0)), null, index)
+        sums = top * share * len(self.values)
+        return Figures(top, shares(sums, self.totals.sum(axis=0)), null, index)
 
     def replicate(self, counts: Floats) -> Figures:
         """The same where cluster c is drawn `counts[c]` times; thresholds of ξ are held fixed."""
-        weights = counts[self.ranked_codes]
-        top = FRACTIONS * weights.sum()
-        sums = top_sums(self.values, top, weights)
-        null = self._null_means(counts[self.clusters.codes] if self.null else None, FRACTIONS)
+        top = self.tops.top_means(counts)
+        sums = top * FRACTIONS * (self.clusters.sizes @ counts)
+        null = np.full(len(top), np.nan) if self.null_tops is None else self.null_tops.top_means(counts)
         index = np.array([tail.replicate(counts) for tail in self.tails.values()]).reshape(-1, 3)
-        return Figures(sums / top, shares(sums, counts @ self.totals), null, index)
+        return Figures(top, shares(sums, counts @ self.totals), null, index)
 
     def replicates(self, n_bootstrap: int, seed: int) -> Figures:
         """Replicated figures with a leading axis [n_bootstrap]; none where clusters are unknown or one."""
@@ -94,11 +101,6 @@ class Side:
             return Figures.split(np.empty((0, len(self.point().flat()))))
         draw = bootstrap(lambda counts: self.replicate(counts).flat(), self.clusters.count, n_bootstrap, seed)
         return Figures.split(draw)
-
-    def _null_means(self, weights: Floats | None, fractions: Floats) -> Floats:
-        if self.null is None:
-            return np.full(len(fractions), np.nan)
-        return self.null.margins(weights).top_means(fractions)
 
 
 def _tails(descending: Floats, codes: NDArray[np.intp]) -> dict[float, Exceedances]:
