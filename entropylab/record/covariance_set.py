@@ -68,7 +68,8 @@ def _versions(pieces: Sequence[Piece]) -> list[list[tuple[np.ndarray, np.ndarray
 def _product(logprob: np.ndarray, advantage: np.ndarray) -> np.ndarray:
     if logprob.size == 0:
         return logprob
-    return (logprob - logprob.mean()) * (advantage - advantage.mean())
+    with np.errstate(invalid="ignore"):
+        return (logprob - logprob.mean()) * (advantage - advantage.mean())
 
 
 def _matches(expected: np.ndarray, found: np.ndarray) -> bool:

@@ -26,8 +26,8 @@ class UpdateSummary:
     """The exact summary of one rank's tokens of one update.
 
     ``exact`` holds the columns that do not merge over ranks (top means, quadrants); ``metrics`` the mean over
-    the micro-steps of each scalar that was given, None where one was not finite; ``covariance_set`` the answer
-    of `find_covariance_set`.
+    the micro-steps of each scalar that was given, None where one was not finite; ``covariance_set`` what
+    `find_covariance_set` found.
     """
 
     update: int

@@ -105,8 +105,8 @@ class Recorder:
         Tensors of any float type and device, or NumPy arrays: [B, T], advantages also [B]; rewards [B], or
         [B, T] either constant in each response or rewards of tokens, which are then summed. ``out`` is the
         result of `policy_loss`; None where one only observes: the covariance is then centred over this rank's
-        tokens of the update. ``metrics`` are scalars of the update. A new step's first record ends the last step.
-        Responses without a token inside the mask are left out; a micro-step may be empty.
+        tokens of the update. ``metrics`` are scalars of the update. Responses without a token inside the mask
+        are left out; a micro-step may be empty. The first record of a new step ends the one before.
         """
         given = {k: v for k, v in locals().items() if k not in ("self", "step", "out")}
         step = _whole(step, "step", 0, _INT32)

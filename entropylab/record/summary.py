@@ -215,11 +215,11 @@ def _token_values(t: TokenSet) -> dict[str, np.ndarray]:
     given = {"entropy": t.entropy, "entropy_after": t.entropy_after, "clipped": t.clipped, "ratio": t.ratio}
     values.update({name: x for name, x in given.items() if x is not None})
     if t.old_logprob is not None:
-        d = l - t.old_logprob
+        d = _log_ratio(l, t.old_logprob)
         values.update(kl_k1=-d, kl_k3=_k3(d))
         values.setdefault("ratio", _exp(d))
     if t.ref_logprob is not None:
-        d = t.ref_logprob - l
+        d = _log_ratio(t.ref_logprob, l)
         values.update(kl_ref_k1=-d, kl_ref_k3=_k3(d))
     return values
 
@@ -234,6 +234,13 @@ def _response_values(t: TokenSet) -> dict[str, np.ndarray]:
         total = np.bincount(t.response, weights=t.entropy.astype(np.float64), minlength=t.n_responses)
         values["response_entropy"] = total / np.maximum(length, 1)
     return values
+
+
+def _log_ratio(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """new - old in float64, NaN where either is not finite, so that no clamp can make it a number."""
+    with np.errstate(invalid="ignore"):
+        d = np.subtract(new, old, dtype=np.float64)
+    return np.where(np.isfinite(d), d, np.nan)
 
 
 def _exp(d: np.ndarray) -> np.ndarray:
