@@ -12,11 +12,12 @@ from typing import Annotated
 import typer
 
 from entropylab.errors import EntropylabError
+from entropylab.plots.labels import run_labels
 
 from .dashboard import find_app
-from .output import FINDINGS, OK, print_json, say, show_table
 from .outcomes import problems
-from .sources import Json, load_runs, names
+from .output import FINDINGS, OK, print_json, say, show_table
+from .sources import Json, load_runs
 
 CORE = ("numpy", "pandas", "pyarrow", "scipy", "statsmodels", "rich", "typer")
 EXTRAS = {"train": ("torch",), "app": ("streamlit", "plotly", "matplotlib")}
@@ -41,7 +42,7 @@ def command(
     """Check this machine's set-up, and the data of runs if paths are given."""
     checks = all_checks()
     runs = load_runs(paths) if paths else []
-    labels = names(runs)
+    labels = run_labels(runs)
     rows = [{"run": labels[str(run.path)], "problems": problems(run)} for run in runs]
     if json:
         print_json("doctor", rows, checks=[asdict(check) for check in checks])

@@ -1,4 +1,4 @@
-"""The outcome of one analysis for each run: a result or the reason why there is none, and the run's problems."""
+"""The outcome of an analysis for each run: a result or the reason why there is none, and data problems."""
 
 from __future__ import annotations
 
@@ -8,15 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from entropylab.errors import InsufficientDataError, MissingInputError, RunFormatError, RunNotFoundError
+from entropylab.errors import (
+    InsufficientDataError,
+    MissingInputError,
+    RunFormatError,
+    RunNotFoundError,
+    UnknownNameError,
+)
+from entropylab.plots.labels import run_labels
 
 from .output import FINDINGS, OK, print_json, say, show_table
-from .sources import names
 
 if TYPE_CHECKING:
     from entropylab.record.reader import Run
 
-TOO_LITTLE = (InsufficientDataError, MissingInputError, RunNotFoundError, RunFormatError)
+TOO_LITTLE = (
+    InsufficientDataError,
+    MissingInputError,
+    RunNotFoundError,
+    RunFormatError,
+    UnknownNameError,
+)
 """Errors that say that one run lacks something; the others are still analysed."""
 
 
@@ -29,6 +41,7 @@ class Outcome:
     missing: str | None = None
     problems: list[dict[str, str]] = field(default_factory=list)
     findings: tuple[str, ...] = ()
+    error: Exception | None = None
 
     @property
     def fine(self) -> bool:
@@ -36,7 +49,7 @@ class Outcome:
         return self.missing is None and not self.problems and not self.findings
 
     def to_dict(self) -> dict[str, Any]:
-        """The result's own dict with the run's name, its problems and, where there is no result, the reason."""
+        """The result's own dict with the run's name, its problems and the reason where there is no result."""
         content = {} if self.result is None else self.result.to_dict()
         return {"run": self.name, **content, "problems": self.problems, "missing": self.missing}
 
@@ -51,13 +64,16 @@ def attempt(name: str, analysis: Callable[[], Any], problems: list[dict[str, str
     try:
         return Outcome(name, analysis(), problems=problems or [])
     except TOO_LITTLE as error:
-        return Outcome(name, missing=" ".join(str(error).split()), problems=problems or [])
+        return Outcome(name, missing=" ".join(str(error).split()), problems=problems or [], error=error)
 
 
 def analyse(runs: Sequence[Run], analysis: Callable[[Run], Any]) -> list[Outcome]:
-    """The outcome of ``analysis(run)`` for each run."""
-    labels = names(runs)
-    return [attempt(labels[str(run.path)], lambda run=run: analysis(run), problems(run)) for run in runs]
+    """The outcome of ``analysis(run)`` for each run; a name that none of them knows is an error."""
+    labels = run_labels(runs)
+    found = [attempt(labels[str(run.path)], lambda run=run: analysis(run), problems(run)) for run in runs]
+    if found and all(isinstance(outcome.error, UnknownNameError) for outcome in found):
+        raise UnknownNameError(found[0].missing)
+    return found
 
 
 def finish(

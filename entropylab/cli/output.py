@@ -22,7 +22,7 @@ OK, FINDINGS, WRONG_USE = 0, 1, 2
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """A console of at most 80 columns on the current stdout (or another stream), plain where it is no terminal."""
+    """A console of at most 80 columns on stdout (or another stream), plain where it is no terminal."""
     found = Console(file=stream or sys.stdout, highlight=False, soft_wrap=False)
     found.width = min(found.width, WIDTH) if found.is_terminal else WIDTH
     return found

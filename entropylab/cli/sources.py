@@ -26,14 +26,3 @@ def load_runs(paths: Sequence[str]) -> list[Run]:
 
     found = {str(Path(str(run.path))): run for path in paths for run in open_runs(path)}
     return list(found.values())
-
-
-def names(runs: Sequence[Run]) -> dict[str, str]:
-    """Path -> the shortest trailing part of the path that tells the runs apart."""
-    parts = {str(run.path): Path(str(run.path)).parts for run in runs}
-    short: dict[str, str] = {}
-    for depth in range(1, max(map(len, parts.values()), default=0) + 1):
-        short = {path: "/".join(pieces[-depth:]) for path, pieces in parts.items()}
-        if len(set(short.values())) == len(short):
-            break
-    return short

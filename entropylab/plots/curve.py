@@ -19,12 +19,17 @@ GRID_POINTS = 120
 
 
 def draw_curve(
-    fit: CurveFit, ax: Axes | None = None, *, style: Style | None = None, performance: str = "accuracy R"
+    fit: CurveFit,
+    ax: Axes | None = None,
+    *,
+    style: Style | None = None,
+    performance: str = "accuracy R",
+    entropy_axis: bool = True,
 ) -> Axes:
     """R against exp(H), points from light (first step) to dark (last), with the line continued to H = 0.
 
     Two bands where the fit has them: the interval conditional on the law (inner) and over five curve shapes
-    (outer, dotted edges). The second axis on top shows H in nats.
+    (outer, dotted edges). ``entropy_axis`` adds a second axis on top with H in nats.
     """
     with look():
         if ax is None:
@@ -33,9 +38,10 @@ def draw_curve(
         _draw_bands(fit, ax, color)
         _draw_points(fit, ax, color)
         _draw_ceiling(fit, ax, color)
-        ax.set_xlabel("exp(H)")
+        ax.set_xlabel("exp(H), H in nats")
         ax.set_ylabel(performance)
-        add_entropy_axis(ax)
+        if entropy_axis:
+            add_entropy_axis(ax)
     return ax
 
 
@@ -64,8 +70,11 @@ def _draw_ceiling(fit: CurveFit, ax: Axes, color: str) -> None:
     bounds = fit.intervals.get("ceiling")
     if bounds is not None:
         ax.plot([1.0, 1.0], bounds, color=INK, linewidth=1, zorder=4, clip_on=False)
-    text = f"ceiling {fit.ceiling:.2f}" + ("" if bounds is None else f" ({bounds[0]:.2f}-{bounds[1]:.2f})")
-    ax.annotate(text, (1.0, fit.ceiling), xytext=(6, 4), textcoords="offset points", fontsize=7, va="bottom")
+    spread = "\ninterval withheld" if bounds is None else f" ({bounds[0]:.2f}-{bounds[1]:.2f})"
+    text = f"ceiling {fit.ceiling:.2f}{spread}"
+    ax.annotate(
+        text, (1.0, fit.ceiling), xytext=(8, 3), textcoords="offset points", fontsize=6.5, va="bottom"
+    )
 
 
 def _mix(color: str, share: float, other: str = "#ffffff") -> tuple[float, ...]:

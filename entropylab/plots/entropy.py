@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .figure import GHOST_WIDTH, WIDE, band, line_kwargs, look, marker_of, new_figure, placeholder
-from .series import Line, evaluation_values, lines, smooth, step_values
+from .series import Line, evaluation_lines, step_lines
 from .style import GHOST
 
 if TYPE_CHECKING:
@@ -16,63 +16,55 @@ if TYPE_CHECKING:
     from entropylab.record.reader import Run
 
 ENTROPY = "entropy_token_mean"
+FEW = 50
+"""Points up to which a line shows them as markers."""
 
 
-def entropy_lines(runs: Sequence[Run], column: str = ENTROPY) -> list[Line]:
-    """The lines of the mean token entropy (nats) or of another summary column."""
-    return lines(runs, {str(run.path): step_values(run, column) for run in runs})
-
-
-def evaluation_lines(runs: Sequence[Run], metric: str, *, split: str = "validation") -> list[Line]:
-    """The lines of an evaluation metric."""
-    return lines(runs, {str(run.path): evaluation_values(run, metric, split=split) for run in runs})
-
-
-def draw_steps(
-    found: Sequence[Line], ax: Axes, ylabel: str, *, smoothed: bool = False, missing: str = ""
-) -> Axes:
-    """Lines over steps: the mean over seeds, their range as a band, raw values as a ghost where smoothed."""
+def draw_lines(found: Sequence[Line], ax: Axes, ylabel: str, *, missing: str = "") -> Axes:
+    """Lines over steps: the mean over seeds, their range as a band, raw values of a single run as a ghost."""
     if not found:
         placeholder(ax, missing or f"No {ylabel} recorded.")
         return ax
     for line in found:
-        _draw_line(line, ax, smoothed=smoothed)
+        _draw_line(line, ax)
     ax.set_xlabel("step")
     ax.set_ylabel(ylabel)
     ax.margins(x=0.02)
     return ax
 
 
-def _draw_line(line: Line, ax: Axes, *, smoothed: bool) -> None:
+def _draw_line(line: Line, ax: Axes) -> None:
     frame, style = line.frame, line.style
-    mean = smooth(frame["mean"]) if smoothed else frame["mean"]
-    few = len(mean) <= 30
-    marker = {"marker": marker_of(style), "markersize": 2.5} if few else {}
-    ax.plot(mean.index, mean, label=line.label, **line_kwargs(style), **marker)
-    if smoothed and line.seeds == 1:
-        ax.plot(frame.index, frame["mean"], color=style.color, alpha=GHOST, linewidth=GHOST_WIDTH)
+    marker = {"marker": marker_of(style), "markersize": 2.5} if len(frame) <= FEW else {}
+    if line.raw is not None and line.seeds == 1:
+        raw = line.raw
+        ax.plot(raw["step"], raw["value"], color=style.color, alpha=GHOST, linewidth=GHOST_WIDTH)
     if line.seeds > 1:
-        low, high = (smooth(frame[name]) if smoothed else frame[name] for name in ("low", "high"))
-        band(ax, frame.index, low, high, style.color)
+        band(ax, frame["step"], frame["low"], frame["high"], style.color)
+    ax.plot(frame["step"], frame["value"], label=line.label, **line_kwargs(style), **marker)
 
 
 def draw_entropy(runs: Sequence[Run], ax: Axes) -> Axes:
     """Mean token entropy over steps; the axis starts at 0 nats."""
-    draw_steps(entropy_lines(runs), ax, "entropy H (nats)", smoothed=True)
-    if ax.axison:
+    found = step_lines(runs, ENTROPY)
+    draw_lines(found, ax, "entropy H (nats)", missing="No entropy recorded.")
+    if found:
         ax.set_ylim(bottom=0)
     return ax
 
 
+def draw_evaluation(runs: Sequence[Run], metric: str, ax: Axes, *, ylabel: str | None = None) -> Axes:
+    """An evaluation metric of the validation split over steps."""
+    return draw_lines(evaluation_lines(runs, metric), ax, ylabel or metric, missing=f"No {metric} evaluated.")
+
+
 def entropy_figure(runs: Sequence[Run]) -> Figure:
     """Three panels side by side: H, accuracy at T = 1 and pass@8 over steps."""
-    figure, axes = new_figure(WIDE, 2.3, ncols=3, sharex=False)
+    figure, axes = new_figure(WIDE, 2.4, ncols=3)
     with look():
         draw_entropy(runs, axes[0])
-        draw_steps(
-            evaluation_lines(runs, "accuracy"), axes[1], "accuracy, T = 1", missing="No accuracy evaluated."
-        )
-        draw_steps(evaluation_lines(runs, "pass@8"), axes[2], "pass@8", missing="No pass@8 evaluated.")
+        draw_evaluation(runs, "accuracy", axes[1], ylabel="accuracy, T = 1")
+        draw_evaluation(runs, "pass@8", axes[2])
         share_legend(figure, axes)
     return figure
 

@@ -84,6 +84,7 @@ def new_figure(width: float = NARROW, height: float = 2.4, **subplots: Any) -> t
     """A figure of the given size in inches and its axes (``subplots`` as of ``Figure.subplots``)."""
     with look():
         figure = Figure(figsize=(width, height), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
         return figure, figure.subplots(**subplots)
 
 

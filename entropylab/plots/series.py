@@ -1,48 +1,38 @@
-"""Values over steps, one line a method: the mean over its seeds and their range."""
+"""Quantities over steps as lines to draw: one a method, over its seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
+from entropylab.analysis.trajectories import evaluation_series, over_seeds, smoothed, step_series
+from entropylab.errors import UnknownNameError
 
 from .style import Style, method_label, run_style
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from entropylab.record.reader import Run
 
-SMOOTHING = 9
-"""Steps of the centred running mean that is drawn over the raw values."""
+SMOOTHED_SHARE = 1 / 20
+"""Share of the steps that the running mean over the raw values spans."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: frame (mean, low, high) by step over ``seeds`` runs of one method."""
+    """One line of a chart: frame (step, value, low, high, ...) over ``seeds`` runs of one method.
+
+    ``raw``: the values before smoothing, None where nothing was smoothed.
+    """
 
     key: str
     label: str
     style: Style
     frame: pd.DataFrame
     seeds: int
-
-
-def step_values(run: Run, column: str) -> pd.Series:
-    """A summary column by step, without the steps that lack it; empty where the run has no such column."""
-    frame = run.steps()
-    if column not in frame.columns or frame.empty:
-        return pd.Series(dtype="float64")
-    return frame.set_index("step")[column].astype("float64").dropna()
-
-
-def evaluation_values(run: Run, metric: str, *, split: str = "validation") -> pd.Series:
-    """An evaluation metric by step; empty where the run has none."""
-    frame = run.evaluations()
-    if frame.empty:
-        return pd.Series(dtype="float64")
-    chosen = frame[(frame["metric"] == metric) & (frame["split"] == split)]
-    return chosen.groupby("step")["value"].last().astype("float64").dropna()
+    raw: pd.DataFrame | None = None
 
 
 def group_key(run: Run) -> str:
@@ -58,25 +48,34 @@ def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def lines(runs: Sequence[Run], values: dict[str, pd.Series]) -> list[Line]:
-    """One line a method from ``values`` by run path; methods without values are left out."""
+def step_lines(runs: Sequence[Run], column: str, *, share: float = SMOOTHED_SHARE) -> list[Line]:
+    """Lines of a summary column, smoothed over a share of the steps; methods that lack it are left out."""
+    return _lines(runs, lambda run: step_series(run.steps(), column), share)
+
+
+def evaluation_lines(runs: Sequence[Run], metric: str, *, split: str = "validation") -> list[Line]:
+    """Lines of an evaluation metric as it is; methods that lack it are left out."""
+    return _lines(runs, lambda run: evaluation_series(run.evaluations(), run.steps(), metric, split=split), 0)
+
+
+def _lines(runs: Sequence[Run], read: Callable[[Run], pd.DataFrame], share: float) -> list[Line]:
     found = []
     for key, members in by_method(runs).items():
-        columns = [values[str(run.path)] for run in members if not values[str(run.path)].empty]
-        if columns:
-            found.append(Line(key, method_label(key), run_style(key, key), _spread(columns), len(columns)))
+        series = [one for one in (_read(read, run) for run in members) if one is not None]
+        gathered = over_seeds(series) if series else None
+        if gathered is None or gathered.empty:
+            continue
+        window = max(1, round(share * len(gathered)))
+        shown = over_seeds([smoothed(one, window) for one in series])
+        raw = gathered if window > 1 else None
+        found.append(Line(key, method_label(key), run_style(key, key), shown, len(series), raw))
     return found
 
 
-def _spread(columns: Sequence[pd.Series]) -> pd.DataFrame:
-    """Mean, lowest and highest value at the steps that all seeds hold (at any step where they share none)."""
-    table = pd.concat(columns, axis=1, join="inner")
-    if table.empty:
-        table = pd.concat(columns, axis=1, join="outer")
-    table = table.sort_index()
-    return pd.DataFrame({"mean": table.mean(axis=1), "low": table.min(axis=1), "high": table.max(axis=1)})
-
-
-def smooth(values: pd.Series, window: int = SMOOTHING) -> pd.Series:
-    """Centred running mean, shorter at both ends."""
-    return values.rolling(min(window, max(1, len(values))), center=True, min_periods=1).mean()
+def _read(read: Callable[[Run], pd.DataFrame], run: Run) -> pd.DataFrame | None:
+    """The run's series, or None where it has no value of it at all."""
+    try:
+        series = read(run)
+    except UnknownNameError:
+        return None
+    return None if series["value"].isna().all() else series

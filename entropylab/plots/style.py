@@ -60,7 +60,7 @@ _FOLLOW: tuple[Style, ...] = (
 
 
 def method_style(label: str) -> Style:
-    """The fixed style of a method or run label: the longest known prefix decides, any other label keeps one."""
+    """The fixed style of a method or run label: the longest known prefix decides, others keep one too."""
     key = label.strip().lower().replace("-", "_").replace(" ", "_")
     known = [name for name in _FIXED if key == name or key.startswith(name + "_")]
     if known:

@@ -5,45 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
-
-CSS = """
-:root { --ink: #1c2733; --muted: #566573; --paper: #ffffff; --line: #d9dfe5; --soft: #f4f6f8; --accent: #0060a0; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e3e8ed; --muted: #a3b0bc; --paper: #12171d; --line: #313b45; --soft: #1b222a; --accent: #7cc0f0; }
-}
-* { box-sizing: border-box; }
-html { color-scheme: light dark; -webkit-text-size-adjust: 100%; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 52rem; margin: 0 auto; padding: 3rem 1.25rem 5rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
-h2 { font-size: 1.2rem; margin: 3rem 0 .8rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
-p, ul { margin: .5rem 0 .9rem; }
-li { margin: .35rem 0; }
-code, pre { font: .86em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { white-space: pre-wrap; background: var(--soft); border-radius: 6px; padding: .7rem .9rem; }
-.byline, .note { color: var(--muted); font-size: .9rem; }
-.summary { background: var(--soft); border-left: 3px solid var(--accent); border-radius: 0 6px 6px 0;
-  padding: .8rem 1.2rem; margin: 1.4rem 0; }
-.summary p { margin: .5rem 0; }
-figure { margin: 1.6rem 0 2.2rem; }
-figure svg { display: block; width: 100%; height: auto; color: var(--ink); }
-figure.narrow svg { max-width: 30rem; }
-svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif !important; }
-figcaption { color: var(--muted); font-size: .88rem; line-height: 1.5; margin-top: .6rem; }
-figcaption b { color: var(--ink); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { text-align: right; padding: .32rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; color: var(--muted); border-bottom-width: 2px; }
-th:first-child, td:first-child, table.text th, table.text td { text-align: left; padding-left: 0; }
-td.long { overflow-wrap: anywhere; }
-details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
-.chip { display: inline-block; width: .65em; height: .65em; border-radius: 2px; margin-right: .45em; }
-@media (max-width: 30rem) { main { padding: 1.5rem .9rem 3rem; } h1 { font-size: 1.5rem; } }
-@media print { main { max-width: none; padding: 0; } figure, table { break-inside: avoid; } }
-"""
+from importlib import resources
 
 
 def page(title: str, body: Iterable[str]) -> str:
@@ -51,7 +13,7 @@ def page(title: str, body: Iterable[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{_css()}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(body)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -83,8 +45,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool =
     body = "\n".join(
         "<tr>" + "".join(f"{cell}{escape(value)}</td>" for value in row) + "</tr>" for row in rows
     )
-    kind = _class("text" if text else "")
-    return f'<div class="scroll"><table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    inner = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
+    return f'<div class="scroll"><table{_class("text" if text else "")}>\n{inner}</table></div>'
+
+
+def _css() -> str:
+    return resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 
 
 def _class(kind: str) -> str:

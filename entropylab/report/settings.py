@@ -25,7 +25,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def split_settings(
     configs: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, str], list[tuple[str, list[str]]]]:
-    """(settings that every run shares, [(name, value in each run)] of those that differ; "-" where not set)."""
+    """(settings that all runs share, [(name, value in each run)] of the others; "-" where not set)."""
     flat = [flatten(config) for config in configs]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     shared = {key: flat[0][key] for key in keys if all(one.get(key) == flat[0].get(key) for one in flat)}

@@ -1,0 +1,85 @@
+"""The results a report is made of: one analysis at a time, and the reason where one is not possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from entropylab.errors import EntropylabError
+from entropylab.plots.labels import run_labels
+from entropylab.plots.series import by_method
+
+if TYPE_CHECKING:
+    from entropylab.record.reader import Run
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One analysis of one run, or of all: its result, or ``missing``: why there is none, as a sentence."""
+
+    label: str
+    run: Run | None = None
+    result: Any = None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything a report shows. ``law``: every run; ``tails``, ``who``: the first run of each method."""
+
+    runs: tuple[Run, ...]
+    labels: dict[str, str]
+    law: tuple[Finding, ...]
+    tails: tuple[Finding, ...]
+    who: tuple[Finding, ...]
+    comparison: Finding
+
+
+def gather(runs: Sequence[Run]) -> Findings:
+    """Run every analysis of a report; one that lacks data leaves its reason, not an error."""
+    labels = run_labels(runs)
+    first = [members[0] for members in by_method(runs).values()]
+
+    def each(analysis: Callable[[Run], Any], members: Sequence[Run]) -> tuple[Finding, ...]:
+        return tuple(_attempt(labels[str(run.path)], lambda run=run: analysis(run), run) for run in members)
+
+    return Findings(
+        runs=tuple(runs),
+        labels=labels,
+        law=each(_law, runs),
+        tails=each(_tails, first),
+        who=each(_who, first),
+        comparison=_attempt("all runs", lambda: _compare(runs)),
+    )
+
+
+def _attempt(label: str, analysis: Callable[[], Any], run: Run | None = None) -> Finding:
+    try:
+        return Finding(label, run, analysis())
+    except EntropylabError as error:
+        return Finding(label, run, missing=" ".join(str(error).split()))
+
+
+def _law(run: Run) -> Any:
+    from entropylab.analysis.curve_data import fit_run
+
+    return fit_run(run)
+
+
+def _tails(run: Run) -> Any:
+    from entropylab.analysis.tail_data import analyze_run
+
+    return analyze_run(run)
+
+
+def _who(run: Run) -> Any:
+    from entropylab.analysis.attribution import attribute
+
+    return attribute(run)
+
+
+def _compare(runs: Sequence[Run]) -> Any:
+    from entropylab.analysis.comparison import compare_runs
+
+    return compare_runs(list(runs))
