@@ -1,34 +1,40 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from entropylab.lab.evaluation import Evaluation
-from entropylab.lab.model import PolicyModel, build_model
+from entropylab.lab.model import PolicyModel
 from entropylab.lab.rollout import group_advantages
 from entropylab.lab.settings import (
     DEMO,
     RARE_X,
     SAMPLE_A,
-    START_A,
     LabMethod,
     LabSettings,
+    Start,
     method_from_table,
 )
-from entropylab.lab.training import StepResult, train
+from entropylab.lab.training import StepResult, make_learner, train, train_step
+from entropylab.lab.warmup import load_start
 from entropylab.losses.methods import METHODS
 
-
-def short(steps: int = 3, evaluate_every: int = 10, seed: int = 0) -> LabSettings:
-    return LabSettings(START_A, steps=steps, evaluate_every=evaluate_every, seed=seed)
+RunSteps = Callable[..., tuple[PolicyModel, list[StepResult]]]
 
 
-def run(method: LabMethod, settings: LabSettings) -> tuple[PolicyModel, list[StepResult], list[Evaluation]]:
-    model = build_model(0)
-    events = list(train(model, method, settings))
-    steps = [event for event in events if isinstance(event, StepResult)]
-    return model, steps, [event for event in events if isinstance(event, Evaluation)]
+@pytest.fixture
+def run_steps(starts: Path, weak_start: Start) -> RunSteps:
+    def run(method: LabMethod, *, steps: int = 1, seed: int = 0) -> tuple[PolicyModel, list[StepResult]]:
+        settings = LabSettings(weak_start, steps=steps, evaluate_every=10, seed=seed)
+        model = load_start(starts, weak_start, 0)
+        learner = make_learner(model, method, settings)
+        return model, [train_step(learner, method, settings, step) for step in range(steps)]
+
+    return run
 
 
 def same_weights(one: PolicyModel, other: PolicyModel) -> bool:
@@ -39,11 +45,10 @@ def method(label: str) -> LabMethod:
     return DEMO.with_methods([label]).methods[0]
 
 
-def test_same_settings_give_the_same_bits() -> None:
-    one, steps, evaluations = run(method("clip_cov"), short())
-    other, again, evaluations_again = run(method("clip_cov"), short())
+def test_same_settings_give_the_same_bits(run_steps: RunSteps) -> None:
+    one, steps = run_steps(method("clip_cov"), steps=3)
+    other, again = run_steps(method("clip_cov"), steps=3)
     assert same_weights(one, other)
-    assert evaluations == evaluations_again
     for first, second in zip(steps, again, strict=True):
         assert torch.equal(first.rollout.tokens, second.rollout.tokens)
         for update, update_again in zip(first.updates, second.updates, strict=True):
@@ -51,29 +56,31 @@ def test_same_settings_give_the_same_bits() -> None:
             assert torch.equal(update.out.tokens["selected"], update_again.out.tokens["selected"])
 
 
-def test_evaluation_frequency_does_not_change_training() -> None:
-    often, _, many = run(method("baseline"), short(evaluate_every=1))
-    seldom, _, few = run(method("baseline"), short(evaluate_every=50))
-    assert same_weights(often, seldom)
-    assert [(e.step, e.split) for e in few] == [(0, "validation"), (3, "validation"), (3, "test")]
-    assert [(e.step, e.split) for e in many] == [
+def test_evaluation_does_not_change_training(run_steps: RunSteps, starts: Path, weak_start: Start) -> None:
+    plain, _ = run_steps(method("baseline"), steps=3)
+    model = load_start(starts, weak_start, 0)
+    events = list(train(model, method("baseline"), LabSettings(weak_start, steps=3, evaluate_every=2)))
+    assert same_weights(model, plain)
+    order = [(e.step, e.split if isinstance(e, Evaluation) else "train") for e in events]
+    assert order == [
         (0, "validation"),
-        (1, "validation"),
+        (0, "train"),
+        (1, "train"),
         (2, "validation"),
+        (2, "train"),
         (3, "validation"),
         (3, "test"),
     ]
-    assert few[0] == many[0]
 
 
-def test_another_seed_gives_another_run() -> None:
-    one, _, _ = run(method("baseline"), short(steps=1))
-    other, _, _ = run(method("baseline"), short(steps=1, seed=1))
+def test_another_seed_gives_another_run(run_steps: RunSteps) -> None:
+    one, _ = run_steps(method("baseline"))
+    other, _ = run_steps(method("baseline"), seed=1)
     assert not same_weights(one, other)
 
 
-def test_step_result_is_what_the_loss_used() -> None:
-    _, (result,), _ = run(method("kl_cov"), short(steps=1))
+def test_step_result_is_what_the_loss_used(run_steps: RunSteps) -> None:
+    _, (result,) = run_steps(method("kl_cov"))
     rollout = result.rollout
     assert rollout.tokens.shape == (256, 17)
     assert torch.equal(rollout.advantages, group_advantages(rollout.rewards, 8))
@@ -87,8 +94,8 @@ def test_step_result_is_what_the_loss_used() -> None:
     assert result.entropy_after.shape == (256, 10)
 
 
-def test_covariance_is_centred_over_the_mini_batch() -> None:
-    _, (result,), _ = run(method("baseline"), short(steps=1))
+def test_covariance_is_centred_over_the_mini_batch(run_steps: RunSteps) -> None:
+    _, (result,) = run_steps(method("baseline"))
     update = result.updates[2]
     logprobs = update.logprobs.double().numpy()
     advantages = np.repeat(result.rollout.advantages[update.rows].double().numpy()[:, None], 10, axis=1)
@@ -96,20 +103,23 @@ def test_covariance_is_centred_over_the_mini_batch() -> None:
     np.testing.assert_allclose(update.out.tokens["covariance"].numpy(), expected, atol=1e-5)
 
 
-def test_a_released_control_is_the_plain_surrogate() -> None:
+def test_a_released_control_is_the_plain_surrogate(run_steps: RunSteps) -> None:
     clip_cov = RARE_X.with_methods(["clip_cov"]).methods[0]
     assert clip_cov.control_at(599) is clip_cov.control
     assert clip_cov.control_at(600) is None
     released = LabMethod("released", "clip_cov", clip_cov.surrogate, clip_cov.control, release_step=0)
     plain = LabMethod("plain", "grpo", clip_cov.surrogate)
-    assert same_weights(run(released, short(steps=2))[0], run(plain, short(steps=2))[0])
+    assert same_weights(run_steps(released, steps=2)[0], run_steps(plain, steps=2)[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*choose on a larger token set")
 @pytest.mark.parametrize("key", list(METHODS))
-def test_every_method_of_the_table_trains(key: str) -> None:
-    model, steps, _ = run(method_from_table(key), short(steps=1))
+def test_every_method_of_the_table_trains(
+    run_steps: RunSteps, starts: Path, weak_start: Start, key: str
+) -> None:
+    model, steps = run_steps(method_from_table(key))
     assert np.isfinite([update.loss for update in steps[0].updates]).all()
-    assert not same_weights(model, build_model(0))
+    assert not same_weights(model, load_start(starts, weak_start, 0))
 
 
 def test_presets_hold_the_settings_of_the_experiments() -> None:

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from entropylab.lab.settings import Start
+from entropylab.lab.warmup import load_start
+
+WEAK_START = Start("weak", stop=300, schedule=400, chains=20_000)
+"""About 1 % right at T = 1: enough for some rewards in each step."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def starts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that holds the weak warm start of seed 0."""
+    folder = tmp_path_factory.mktemp("starts")
+    load_start(folder, WEAK_START, 0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weak_start() -> Start:
+    return WEAK_START
