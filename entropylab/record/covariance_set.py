@@ -23,8 +23,11 @@ OTHER = "other"
 MIXED = "mixed"
 """Different sets in different updates."""
 
-_TOLERANCE = 1e-3
-"""Largest deviation, in units of the covariance's root mean square, that counts as equal (float32, bf16)."""
+_TOLERANCE = 1e-2
+"""Largest relative deviation (root mean square) that counts as equal: twice the rounding of bf16."""
+
+_SAME = 3.0
+"""A centre with fewer degrees of freedom is preferred while its deviation is within this factor."""
 
 
 def find_covariance_set(pieces: Sequence[Piece], world_size: int) -> str | None:
@@ -36,15 +39,17 @@ def find_covariance_set(pieces: Sequence[Piece], world_size: int) -> str | None:
     covariance = np.concatenate([p.tokens.covariance for p in pieces]).astype(np.float64)
     if not np.any(covariance[np.isfinite(covariance)]):
         return None
+    own = UPDATE if world_size == 1 else RANK_UPDATE
+    found: list[tuple[float, str]] = []
     for parts in _versions(pieces):
         logprob, advantage = (np.concatenate(x) for x in zip(*parts, strict=True))
-        if _matches(_product(logprob, advantage), covariance):
-            return UPDATE if world_size == 1 else RANK_UPDATE
-        if len(parts) > 1 and _matches(np.concatenate([_product(*p) for p in parts]), covariance):
-            return MICRO_STEP
-        if world_size > 1 and _has_common_centre(logprob, advantage, covariance):
-            return UPDATE
-    return OTHER
+        found.append((_deviation(_product(logprob, advantage), covariance), own))
+        if len(parts) > 1:
+            found.append((_deviation(np.concatenate([_product(*p) for p in parts]), covariance), MICRO_STEP))
+        if world_size > 1:
+            found.append((_SAME * _best_deviation(logprob, advantage, covariance) + 1e-9, UPDATE))
+    deviation, label = min(found, key=lambda pair: pair[0])
+    return label if deviation <= _TOLERANCE else OTHER
 
 
 def combine(labels: Iterable[str | None]) -> str | None:
@@ -72,18 +77,18 @@ def _product(logprob: np.ndarray, advantage: np.ndarray) -> np.ndarray:
         return (logprob - logprob.mean()) * (advantage - advantage.mean())
 
 
-def _matches(expected: np.ndarray, found: np.ndarray) -> bool:
+def _deviation(expected: np.ndarray, found: np.ndarray) -> float:
+    """Root mean square of the difference over that of ``found``, infinite where nothing can be compared."""
     both = np.isfinite(expected) & np.isfinite(found)
-    if not both.any():
-        return False
-    scale = float(np.sqrt(np.mean(found[both] ** 2)))
-    return float(np.abs(expected[both] - found[both]).max()) <= _TOLERANCE * scale
+    if not found[both].any():
+        return np.inf
+    return float(np.sqrt(np.mean((expected[both] - found[both]) ** 2) / np.mean(found[both] ** 2)))
 
 
-def _has_common_centre(logprob: np.ndarray, advantage: np.ndarray, covariance: np.ndarray) -> bool:
-    """Whether cov = (l - L)(A - M) for one pair (L, M): least squares of cov - l·A on A, l and 1."""
+def _best_deviation(logprob: np.ndarray, advantage: np.ndarray, covariance: np.ndarray) -> float:
+    """Deviation from (l - L)(A - M) with the best (L, M): least squares of cov - l·A on A, l and 1."""
     finite = np.isfinite(logprob) & np.isfinite(advantage) & np.isfinite(covariance)
     l, a, c = logprob[finite], advantage[finite], covariance[finite]
     design = np.stack([a, l, np.ones_like(l)], axis=1)
     solution, *_ = np.linalg.lstsq(design, c - l * a, rcond=None)
-    return _matches(l * a + design @ solution, c)
+    return _deviation(l * a + design @ solution, c)

@@ -96,7 +96,7 @@ def test_chosen_columns_come_in_the_order_asked_for(tmp_path, batch):
     run = write(tmp_path / "r", [(0, batch(0))])
     found = table(run.tokens(columns=["selected", "logprob"]))
     assert list(found.columns) == ["selected", "logprob"]
-    with pytest.raises(el.EntropylabError, match="unknown columns.*there are"):
+    with pytest.raises(el.EntropylabError, match=r"unknown columns .* there are"):
         run.tokens(columns=["cov"])
     with pytest.raises(el.EntropylabError, match="no token rows of the steps"):
         run.tokens(steps=[0, 9])
