@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from .backend import torch
-
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .batch import TokenBatch
     from .covariance import Centred
     from .interfaces import SelectingControl
@@ -24,13 +24,13 @@ def forget_advice() -> None:
 def advise(control: SelectingControl, batch: TokenBatch, centred: Centred) -> None:
     """Warn where the fraction is off by more than 20 % or all covariances are 0. Waits for the device."""
     _advise_fraction(control, int(batch.count))
-    constant = not bool(centred.covariance.any()) and bool(torch.any(batch.signal != 0))
-    if constant and int(batch.count) > 1:
+    constant = batch.count > 1 and not _any(centred.covariance) and _any(batch.signal)
+    if constant:
         _once(
             control,
             "constant",
-            "all covariances of this batch are 0 (its advantages or its logprobs are constant), so the choice "
-            "of tokens means nothing; choose on the whole batch, not on one response of a group",
+            "all covariances of this batch are 0 (its advantages or its logprobs are constant), so the "
+            "choice of tokens means nothing; choose on the whole batch, not on one response of a group",
         )
 
 
@@ -46,6 +46,10 @@ def _advise_fraction(control: SelectingControl, n_tokens: int) -> None:
             f"fraction={budget.fraction:g} of {n_tokens} tokens is {budget.fraction * n_tokens:.3g}, so "
             f"{budget.of(n_tokens)} are chosen: effectively {effective:.2g}; choose on a larger token set",
         )
+
+
+def _any(values: Tensor) -> bool:
+    return values.numel() > 0 and bool(values.abs().amax() > 0)
 
 
 def _once(control: SelectingControl, kind: str, text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .backend import torch
+from .masking import as_indicator, count_of, finite, keep, keep_
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,22 +18,27 @@ LOG_RATIO_LIMIT = 20.0
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """One token set. Shapes [B, T]; the compute dtype is fp64 for fp64 logprobs and fp32 otherwise."""
+    """One token set. Shapes [B, T]; the compute dtype is fp64 for fp64 logprobs and fp32 otherwise.
 
+    Only ``source`` and ``entropy`` carry a gradient.
+    """
+
+    source: Tensor
+    """Logprobs as given, with gradient; not safe outside the valid tokens."""
     logprobs: Tensor
-    """Current logprobs, with gradient; 0 outside the valid tokens."""
+    """Logprobs; 0 outside the valid tokens."""
     log_ratio: Tensor
-    """log π/π_old clamped to ±20, with gradient; 0 outside the valid tokens."""
+    """log π/π_old clamped to ±20; 0 outside the valid tokens."""
     ratio: Tensor
     """exp of the log-ratio; 1 outside the valid tokens."""
     advantages: Tensor
-    """[B, T] or [B, 1], finite, without gradient."""
+    """[B, T] or [B, 1], finite."""
     signal: Tensor
     """-A [B, T], 0 outside the valid tokens: the factor of every surrogate."""
-    valid: Tensor
-    """bool: inside the mask and finite in every input that is used."""
-    invalid: Tensor
-    """The complement of ``valid``."""
+    inside: Tensor
+    """1 for valid tokens (inside the mask and finite in every input that is used), 0 elsewhere."""
+    lengths: Tensor
+    """int64 [B]: valid tokens of each response."""
     count: Tensor
     """0-d int64: valid tokens."""
     nonfinite: Tensor
@@ -50,19 +56,20 @@ class TokenBatch:
     seed: int
     step: int
 
-    def safe(self, values: Tensor) -> Tensor:
-        """``values`` [B, T] with 0 outside the valid tokens, in value and in gradient."""
-        return torch.where(self.valid, values, 0.0)
+    @property
+    def shape(self) -> torch.Size:
+        """[B, T]."""
+        return self.inside.shape
 
     def row_ids(self) -> Tensor:
         """The sample ids, int64 [B]; the numbers of the rows where none were given."""
         if self.sample_ids is not None:
             return self.sample_ids
-        return torch.arange(len(self.valid), device=self.valid.device)
+        return torch.arange(len(self.inside), device=self.inside.device)
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the valid tokens of values that are 0 elsewhere; 0 where there is no valid token."""
-        return values.detach().sum() / self.count.clamp(min=1)
+        return values.sum() / self.count.clamp(min=1)
 
 
 def make_batch(
@@ -80,40 +87,52 @@ def make_batch(
 ) -> TokenBatch:
     """The safe token set of checked tensors. Give only the optional inputs that are used."""
     dtype = torch.float64 if logprobs.dtype == torch.float64 else torch.float32
-    logprobs = logprobs.to(dtype)
+    source, entropy = logprobs.to(dtype), None if entropy is None else entropy.to(dtype)
     old_logprobs = old_logprobs.detach().to(dtype)
-    advantages = advantages.detach().to(dtype)
     ref_logprobs = None if ref_logprobs is None else ref_logprobs.detach().to(dtype)
-    entropy = None if entropy is None else entropy.to(dtype)
+    advantages = advantages.detach().to(dtype)
     advantages = advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
-    inside = mask if mask.dtype == torch.bool else mask != 0
+    with torch.no_grad():
+        inside = as_indicator(mask, dtype)
+        n_masked = count_of(inside)
+        difference = source.detach() - old_logprobs
+        for values in (difference, advantages, ref_logprobs, entropy):
+            if values is not None:
+                inside.mul_(finite(values.detach()))
+        lengths = inside.sum(1).long()
+        count = lengths.sum()
+        advantages = advantages.nan_to_num(0.0, 0.0, 0.0)
+        log_ratio = _clamp(difference, inside)
+        return TokenBatch(
+            source=source,
+            logprobs=keep(source, inside),
+            log_ratio=log_ratio,
+            ratio=log_ratio.exp(),
+            advantages=advantages,
+            signal=inside * -advantages,
+            inside=inside,
+            lengths=lengths,
+            count=count,
+            nonfinite=n_masked - count,
+            old_logprobs=old_logprobs,
+            ref_logprobs=ref_logprobs,
+            entropy=entropy,
+            full_kl=full_kl,
+            sample_ids=sample_ids,
+            seed=seed,
+            step=step,
+        )
 
-    raw_ratio = logprobs - old_logprobs
-    optional = [x.detach() for x in (ref_logprobs, entropy) if x is not None]
-    valid = inside & _finite(raw_ratio.detach())
-    for values in (advantages, *optional):
-        valid &= _finite(values)
-    count = valid.sum()
-    log_ratio = torch.where(valid, raw_ratio, 0.0).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    return TokenBatch(
-        logprobs=torch.where(valid, logprobs, 0.0),
-        log_ratio=log_ratio,
-        ratio=log_ratio.exp(),
-        advantages=torch.where(_finite(advantages), advantages, 0.0),
-        signal=torch.where(valid, -advantages, 0.0),
-        valid=valid,
-        invalid=~valid,
-        count=count,
-        nonfinite=inside.sum() - count,
-        old_logprobs=old_logprobs,
-        ref_logprobs=ref_logprobs,
-        entropy=entropy,
-        full_kl=full_kl,
-        sample_ids=sample_ids,
-        seed=seed,
-        step=step,
-    )
+
+def log_ratio_to(batch: TokenBatch, reference: Tensor) -> Tensor:
+    """log π - log π_ref clamped to ±20, 0 outside the valid tokens."""
+    return _clamp(batch.logprobs - reference, batch.inside)
 
 
-def _finite(values: Tensor) -> Tensor:
-    return values.abs() < torch.inf
+def unclamped(log_ratio: Tensor) -> Tensor:
+    """1 where a log-ratio is not clamped and so has a gradient, 0 elsewhere."""
+    return log_ratio.abs().lt_(LOG_RATIO_LIMIT)
+
+
+def _clamp(difference: Tensor, inside: Tensor) -> Tensor:
+    return keep_(difference, inside).clamp_(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)

@@ -17,6 +17,7 @@ from .backend import torch
 from .batch import TokenBatch, make_batch
 from .covariance import Means, centre
 from .interfaces import Control, SelectingControl, Surrogate
+from .masking import count_of
 from .selection import chosen_rows
 from .surrogates import DEFAULT_SURROGATE
 from .validation import check_tensors, check_values, resolve_validate
@@ -111,18 +112,17 @@ def select_tokens(
     centred = centre(batch, control.covariance_on)
     if checked:
         advise(control, batch, centred)
-    chosen = control.choose(
-        batch, centred, surrogate.terms(batch).clipped, control.budget.of(batch.valid.numel())
-    )
-    lowest = torch.where(chosen, centred.covariance, torch.inf)
+    limit = control.budget.of(batch.inside.numel())
+    chosen = control.choose(batch, centred, surrogate.terms(batch).unclipped, limit)
+    lowest = torch.where(chosen.bool(), centred.covariance, torch.inf)
     return Selection(
         control,
-        *_identities(batch, chosen, control.budget.of(batch.valid.numel())),
-        count=chosen.sum(),
+        *_identities(batch, chosen, limit),
+        count=count_of(chosen),
         mean_logprob=centred.means.logprob,
         mean_advantage=centred.means.advantage,
         threshold=lowest.min() if lowest.numel() else lowest.new_tensor(torch.inf),
-        numbered_rows=len(batch.valid) if sample_ids is None else None,
+        numbered_rows=len(batch.inside) if sample_ids is None else None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .backend import torch
 from .batch import TokenBatch, make_batch
+from .masking import keep, nan_outside
 from .validation import check_tensors, check_values, resolve_validate
 
 if TYPE_CHECKING:
@@ -57,15 +58,15 @@ def token_covariance(
     batch = make_batch(detached, torch.zeros_like(detached), advantages, mask)
     if resolve_validate(validate, logprobs):
         check_values(batch, mask, {"logprobs": logprobs, "advantages": advantages}, may_be_empty=False)
-    return centre(batch).covariance.masked_fill_(batch.invalid, torch.nan)
+    return nan_outside(centre(batch).covariance, batch.inside)
 
 
 @torch.no_grad()
 def centre(batch: TokenBatch, covariance_on: str = "current", means: Means | None = None) -> Centred:
     """Centre logprobs and advantages at their means over the valid tokens, or at given ``means``."""
-    logprobs = batch.logprobs if covariance_on == "current" else batch.safe(batch.old_logprobs)
+    logprobs = batch.logprobs if covariance_on == "current" else keep(batch.old_logprobs, batch.inside)
     means = means or _means(batch, logprobs)
-    centred_logprob = _minus(logprobs, means.logprob).masked_fill_(batch.invalid, 0.0)
+    centred_logprob = _minus(logprobs, means.logprob).mul_(batch.inside)
     centred_advantage = _minus(batch.advantages, means.advantage)
     return Centred(centred_logprob, centred_advantage, centred_logprob * centred_advantage, means)
 
@@ -73,7 +74,11 @@ def centre(batch: TokenBatch, covariance_on: str = "current", means: Means | Non
 def _means(batch: TokenBatch, logprobs: Tensor) -> Means:
     count = batch.count.clamp(min=1).double()
     logprob = logprobs.sum(dtype=torch.float64) / count
-    return Means(logprob, -batch.signal.sum(dtype=torch.float64) / count)
+    if batch.advantages.shape[1] == 1:
+        total = (batch.advantages.double().squeeze(1) * batch.lengths).sum()
+    else:
+        total = -batch.signal.sum(dtype=torch.float64)
+    return Means(logprob, total / count)
 
 
 def _minus(values: Tensor, mean: Tensor) -> Tensor:

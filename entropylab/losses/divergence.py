@@ -6,15 +6,19 @@ k1 = D, k2 = D²/2, k3 = exp(-D) - 1 + D (Schulman 2020); |D| is the authors' pe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInputError
 from .backend import torch
-from .batch import LOG_RATIO_LIMIT, TokenBatch
+from .batch import TokenBatch, log_ratio_to, unclamped
 from .full_kl import FullKL
+from .masking import gate
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .interfaces import Terms
 
 
 def reference_log_ratio(batch: TokenBatch, reference: str) -> Tensor:
@@ -22,26 +26,42 @@ def reference_log_ratio(batch: TokenBatch, reference: str) -> Tensor:
     if reference == "old":
         return batch.log_ratio
     assert batch.ref_logprobs is not None
-    difference = batch.safe(batch.logprobs - batch.ref_logprobs)
-    return difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return log_ratio_to(batch, batch.ref_logprobs)
 
 
-def sampled_divergence(log_ratio: Tensor, name: str) -> Tensor:
-    """The estimator ``name`` (``abs_logratio``, ``k1``, ``k2``, ``k3``) of D(π ‖ π_ref); 0 at D = 0."""
+def sampled_divergence(log_ratio: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """The estimator ``name`` of D(π ‖ π_ref) at each token, and its derivative by log π."""
+    reach = unclamped(log_ratio)
     if name == "abs_logratio":
-        return log_ratio.abs()
+        return log_ratio.abs(), log_ratio.sign().mul_(reach)
     if name == "k1":
-        return log_ratio
+        return log_ratio, reach
     if name == "k2":
-        return 0.5 * log_ratio.square()
-    return torch.expm1(-log_ratio) + log_ratio
+        return 0.5 * log_ratio.square(), log_ratio * reach
+    shrunk = torch.expm1(-log_ratio)
+    return shrunk + log_ratio, -shrunk * reach
+
+
+@torch.no_grad()
+def add_divergence(terms: Terms, log_ratio: Tensor, name: str, factor: Tensor | float) -> Terms:
+    """The loss with ``factor`` times the estimator ``name`` on each token."""
+    value, slope = sampled_divergence(log_ratio, name)
+    return replace(terms, value=terms.value + factor * value, slope=terms.slope + factor * slope)
+
+
+def summed_divergence(batch: TokenBatch, log_ratio: Tensor, name: str, factor: Tensor) -> Tensor:
+    """Σ factor · estimator ``name``, 0-d with gradient."""
+    with torch.no_grad():
+        value, slope = sampled_divergence(log_ratio, name)
+        value, slope = value * factor, slope * factor
+    return gate(batch.source, value, slope).sum()
 
 
 def full_divergence(batch: TokenBatch, rows: Tensor, counts: Tensor, direction: str) -> tuple[Tensor, Tensor]:
     """Full KL [k] at flat rows and how many were not finite; 0 there and where a row does not count."""
     assert batch.full_kl is not None
     if isinstance(batch.full_kl, FullKL):
-        batch.full_kl.check_rows(batch.valid.shape)
+        batch.full_kl.check_rows(batch.shape)
         values = batch.full_kl(rows, direction)
     else:
         values = batch.full_kl(rows)
@@ -51,5 +71,5 @@ def full_divergence(batch: TokenBatch, rows: Tensor, counts: Tensor, direction: 
             f"full_kl returned {shape} for {len(rows)} rows; it must return [{len(rows)}]"
         )
     finite = torch.isfinite(values.detach())
-    kept = torch.where(counts & finite, values, 0.0).to(batch.logprobs.dtype)
+    kept = torch.where(counts & finite, values, 0.0).to(batch.inside.dtype)
     return kept, (counts & ~finite).sum()

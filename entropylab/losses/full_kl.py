@@ -53,7 +53,7 @@ class FullKL:
                 )
         if weight.shape[0] != ref_weight.shape[0]:
             raise InvalidInputError(
-                f"ref_weight has {ref_weight.shape[0]} tokens but weight {weight.shape[0]}; give one vocabulary"
+                f"ref_weight has {ref_weight.shape[0]} tokens, weight {weight.shape[0]}; give one vocabulary"
             )
         if hidden.shape[:-1] != ref_hidden.shape[:-1]:
             raise InvalidInputError(
@@ -115,7 +115,7 @@ def _logits(states: Tensor, weight: Tensor | None, rows: Tensor, temperature: fl
 def _checked_pair(name: str, policy: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     if policy.dim() < 2 or policy.shape != reference.shape:
         raise InvalidInputError(
-            f"ref_{name} has shape {list(reference.shape)} but {name} {list(policy.shape)}; give both [B, T, V]"
+            f"ref_{name} has shape {list(reference.shape)}, {name} {list(policy.shape)}; give both [B, T, V]"
         )
     return policy, reference.detach()
 

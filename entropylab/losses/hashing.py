@@ -1,8 +1,9 @@
-"""A counter hash of (seed, step, sample_id, position): the same 31 bits in NumPy and in torch.
+"""A counter hash of (seed, step, sample_id, position): the same 24 bits in NumPy and in torch.
 
 Each token's draw depends on its own identity alone, so it is the same whatever the batch layout.
 The row (sample_id) and the column (position) are hashed once each with two 32-bit multiplications and
-xor-shifts; a token joins the two and is mixed again. Only wrapping 32-bit arithmetic is used.
+xor-shifts; a token joins the two and is mixed again. Only wrapping 32-bit arithmetic is used. 24 bits are
+exact in fp32; tokens of equal hash go by (sample_id, position).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def token_hash(sample_ids: Any, positions: Any, *, seed: int, step: int) -> NDArray[np.int64]:
-    """Hash in [0, 2³¹) of each token, for arrays of sample ids (int64) and positions of one shape."""
+    """Hash in [0, 2²⁴) of each token, for arrays of sample ids (int64) and positions of one shape."""
     key = stream_key(seed, step)
     ids = np.asarray(sample_ids, dtype=np.int64).view(np.uint64)
     low = (ids & np.uint64(WORD)).astype(np.uint32)
@@ -54,4 +55,4 @@ def token_hash(sample_ids: Any, positions: Any, *, seed: int, step: int) -> NDAr
     columns = _mix(np.asarray(positions).astype(np.uint32) ^ np.uint32(mix_word(key ^ COLUMN_SALT)))
     x = (rows ^ columns) * np.uint32(MIX_A)
     x = (x ^ (x >> np.uint32(15))) * np.uint32(MIX_B)
-    return (x >> np.uint32(1)).astype(np.int64)
+    return (x >> np.uint32(8)).astype(np.int64)

@@ -17,16 +17,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Terms:
-    """The loss on its way through the controls; [B, T] tensors are 0 or False outside the valid tokens."""
+    """The loss on its way through the controls; 0 outside the valid tokens.
 
-    per_token: Tensor
-    """[B, T], reduced at the end."""
-    clipped: Tensor | None = None
-    """bool [B, T]: the surrogate's ratio clip is active; None where the surrogate has none."""
-    dropped: Tensor | None = None
-    """bool [B, T]: tokens whose policy gradient a control dropped."""
+    The loss of a token depends on its own logprob alone, so value and slope say all, and one multiplication
+    in the backward pass is enough.
+    """
+
+    value: Tensor
+    """[B, T]: the loss of each token, without gradient."""
+    slope: Tensor
+    """[B, T]: its derivative with respect to the token's logprob."""
+    weight: Tensor
+    """[B, T]: factor on the token's policy gradient, 0 where it was clipped or dropped."""
+    unclipped: Tensor | None = None
+    """0/1 [B, T]: 0 where the surrogate's ratio clip is active; None where the surrogate has none."""
+    per_token: tuple[Tensor, ...] = ()
+    """Further losses [B, T] of each token with a gradient of their own."""
     extra: tuple[Tensor, ...] = ()
-    """0-d terms added after the reduction."""
+    """0-d terms with gradient, added after the reduction."""
     nonfinite: tuple[Tensor, ...] = ()
     """0-d counts of non-finite values that a control met and left out."""
 
@@ -36,7 +44,7 @@ class Chosen:
     """The tokens that a control chose."""
 
     mask: Tensor
-    """bool [B, T]."""
+    """0/1 [B, T]."""
     count: Tensor
     """0-d: how many, in the token set on which the choice was made."""
     limit: int
@@ -81,8 +89,8 @@ class SelectingControl(Control, Protocol):
         """How many tokens it chooses."""
         ...
 
-    def choose(self, batch: TokenBatch, centred: Centred, clipped: Tensor | None, limit: int) -> Tensor:
-        """The chosen tokens as bool [B, T]."""
+    def choose(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None, limit: int) -> Tensor:
+        """The chosen tokens as 0/1 [B, T]."""
         ...
 
     def choose_numpy(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .backend import torch
+from .masking import count_of, greater, nan_outside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,19 +20,20 @@ PREFIX = "entropylab/"
 def token_tensors(batch: TokenBatch, terms: Terms, centred: Centred, selected: Tensor) -> dict[str, Tensor]:
     """The detached [B, T] tensors that the log keeps; NaN or False outside the valid tokens.
 
+    Call it last: it overwrites the ratio of ``batch`` and the covariance of ``centred``.
+
     ``covariance``: what the choice was made on; ``selected``: chosen by a control; ``ratio``: π/π_old;
     ``clipped``: the ratio clip is active; ``weight``: factor on the token's policy gradient, 0 where it was
     clipped or dropped and 1 elsewhere.
     """
-    clipped = torch.zeros_like(selected) if terms.clipped is None else terms.clipped
-    stopped = clipped if terms.dropped is None else clipped | terms.dropped
-    weight = stopped.logical_not().to(batch.ratio.dtype)
+    outside = nan_outside(torch.zeros_like(batch.inside), batch.inside)
+    clipped = (torch.zeros_like(outside) if terms.unclipped is None else 1.0 - terms.unclipped).bool()
     return {
-        "covariance": centred.covariance.masked_fill(batch.invalid, torch.nan),
-        "selected": selected,
-        "ratio": batch.ratio.detach().masked_fill(batch.invalid, torch.nan),
+        "covariance": centred.covariance.add_(outside),
+        "selected": selected.bool(),
+        "ratio": batch.ratio.add_(outside),
         "clipped": clipped,
-        "weight": weight.masked_fill_(batch.invalid, torch.nan),
+        "weight": terms.weight + outside,
     }
 
 
@@ -40,20 +42,20 @@ def batch_metrics(batch: TokenBatch, terms: Terms, centred: Centred, selected: T
 
     k1 = mean(-D) and k3 = mean(exp(D) - 1 - D), D = log π/π_old, estimate D(π_old ‖ π).
     """
-    log_ratio, ratio = batch.log_ratio.detach(), batch.ratio.detach()
+    log_ratio, ratio = batch.log_ratio, batch.ratio
     k1, k3 = -batch.mean(log_ratio), batch.mean(ratio.sub(log_ratio).sub_(1.0))
-    some = batch.count > 0
-    chosen = selected.sum()
-    n_tokens = batch.count.clamp(min=1)
-    clipped = torch.zeros_like(chosen) if terms.clipped is None else terms.clipped.sum()
+    inside = (batch.count > 0).to(ratio.dtype)
+    n_tokens, chosen = batch.count.clamp(min=1), count_of(selected)
+    free = None if terms.unclipped is None else count_of(terms.unclipped)
+    clipped = torch.zeros_like(chosen) if free is None else ratio.numel() - free
     metrics = {
         "cov/mean": batch.mean(centred.covariance),
         "selected/count": chosen,
         "selected/fraction": chosen / n_tokens,
-        "selected/cov_mean": torch.where(selected, centred.covariance, 0.0).sum() / chosen.clamp(min=1),
+        "selected/cov_mean": (selected * centred.covariance).sum() / chosen.clamp(min=1),
         "clipped/fraction": clipped / n_tokens,
-        "ratio/mean": torch.where(some, 1.0 + k3 - k1, 0.0),
-        "ratio/max": torch.where(some, _largest_ratio(batch), 0.0),
+        "ratio/mean": inside * (1.0 + k3 - k1),
+        "ratio/max": (ratio * batch.inside).amax() if ratio.numel() else ratio.sum(),
         "kl/k1": k1,
         "kl/k3": k3,
         "nonfinite": sum(terms.nonfinite, start=batch.nonfinite),
@@ -62,16 +64,10 @@ def batch_metrics(batch: TokenBatch, terms: Terms, centred: Centred, selected: T
     return {PREFIX + name: value for name, value in metrics.items()}
 
 
-def _largest_ratio(batch: TokenBatch) -> Tensor:
-    ratio = batch.ratio.detach()
-    return ratio.masked_fill(batch.invalid, 0.0).max() if ratio.numel() else ratio.sum()
-
-
 def _quadrants(centred: Centred, selected: Tensor, chosen: Tensor) -> dict[str, Tensor]:
     """Chosen tokens by logprob (high: above its mean) and advantage (above or below its mean)."""
-    high = selected & (centred.logprob > 0)
-    above = selected & (centred.advantage > 0)
-    n_high, n_above, n_both = high.sum(), above.sum(), (high & above).sum()
+    high, above = greater(centred.logprob, 0.0).mul_(selected), greater(centred.advantage, 0.0)
+    n_high, n_both, n_above = count_of(high), count_of(high.mul_(above)), count_of(selected * above)
     return {
         "selected/high_above": n_both,
         "selected/high_below": n_high - n_both,

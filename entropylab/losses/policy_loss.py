@@ -13,6 +13,7 @@ from .collective import Selection, align_selections
 from .control_sequence import as_controls, covariance_on
 from .covariance import Centred, centre
 from .interfaces import Chosen, Control, SelectingControl, Surrogate, Terms
+from .masking import count_of, gate
 from .metrics import batch_metrics, token_tensors
 from .reductions import REDUCTIONS, share_of_set
 from .setting_checks import require_choice
@@ -110,16 +111,19 @@ def policy_loss(
     given = next((one.means for one in selections if one is not None), None)
     centred = centre(batch, covariance_on(controls), given)
     share = share_of_set(reduction, batch, denominator)
-    terms, selected = _run_controls(
-        controls, selections, batch, centred, surrogate.terms(batch), share, checked
-    )
-    loss = REDUCTIONS[reduction](terms.per_token, batch, denominator)
-    for term in terms.extra:
-        loss = loss + term
     with torch.no_grad():
-        tokens = token_tensors(batch, terms, centred, selected)
+        terms = surrogate.terms(batch)
+    terms, selected = _run_controls(controls, selections, batch, centred, terms, share, checked)
+    loss = _reduced(terms, batch, reduction, denominator)
+    with torch.no_grad():
         metrics = batch_metrics(batch, terms, centred, selected)
+        tokens = token_tensors(batch, terms, centred, selected)
     return PolicyLoss(loss, tokens, metrics)
+
+
+def _reduced(terms: Terms, batch: TokenBatch, reduction: str, denominator: Any) -> Tensor:
+    per_token = sum(terms.per_token, start=gate(batch.source, terms.value, terms.slope))
+    return sum(terms.extra, start=REDUCTIONS[reduction](per_token, batch, denominator))
 
 
 def _used_inputs(controls: tuple[Control, ...], given: dict[str, Any]) -> dict[str, Any]:
@@ -160,19 +164,19 @@ def _run_controls(
     checked: bool,
 ) -> tuple[Terms, Tensor]:
     """Apply the controls in order; also the union of the tokens they chose. All choose on the surrogate."""
-    clipped = terms.clipped
+    unclipped = terms.unclipped
     selected: Tensor | None = None
     for one, selection in zip(controls, selections, strict=True):
         chosen = None
         if isinstance(one, SelectingControl):
             if selection is None and checked:
                 advise(one, batch, centred)
-            chosen = _chosen(one, selection, batch, centred, clipped, share)
-            selected = chosen.mask if selected is None else selected | chosen.mask
+            chosen = _chosen(one, selection, batch, centred, unclipped, share)
+            selected = chosen.mask if selected is None else selected.maximum(chosen.mask)
         terms = one.apply(batch, terms, chosen)
     if checked:
         check_full_kl(terms)
-    return terms, torch.zeros_like(batch.valid) if selected is None else selected
+    return terms, torch.zeros_like(batch.inside) if selected is None else selected
 
 
 @torch.no_grad()
@@ -181,14 +185,14 @@ def _chosen(
     selection: Selection | None,
     batch: TokenBatch,
     centred: Centred,
-    clipped: Tensor | None,
+    unclipped: Tensor | None,
     share: Tensor | float,
 ) -> Chosen:
     """The tokens of this batch: chosen inside it, or those of a selection that lie in it."""
-    rows, length = batch.valid.shape
+    rows, length = batch.shape
     if selection is not None:
-        mask = selection.mask(batch.row_ids(), length) & batch.valid
+        mask = selection.mask(batch.row_ids(), length) * batch.inside
         return Chosen(mask, selection.count, min(selection.limit, rows * length), 1.0)
     limit = control.budget.of(rows * length)
-    mask = control.choose(batch, centred, clipped, limit)
-    return Chosen(mask, mask.sum(), limit, share)
+    mask = control.choose(batch, centred, unclipped, limit)
+    return Chosen(mask, count_of(mask), limit, share)

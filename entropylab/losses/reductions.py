@@ -19,8 +19,7 @@ def token_mean(per_token: Tensor, batch: TokenBatch, denominator: Any = None) ->
 
 def seq_mean_token_mean(per_token: Tensor, batch: TokenBatch, denominator: Any = None) -> Tensor:
     """Mean over responses of the mean over their tokens; ``denominator`` counts responses."""
-    lengths = batch.valid.sum(1).clamp(min=1)
-    return (per_token.sum(1) / lengths).sum() / _responses(batch, denominator)
+    return (per_token.sum(1) / batch.lengths.clamp(min=1)).sum() / _responses(batch, denominator)
 
 
 def seq_mean_token_sum(per_token: Tensor, batch: TokenBatch, denominator: Any = None) -> Tensor:
@@ -39,13 +38,13 @@ def share_of_set(reduction: str, batch: TokenBatch, denominator: Any) -> Tensor 
     """This batch's share of the set that ``denominator`` counts; 1 where there is none to compare with."""
     if denominator is None or reduction == "token_sum":
         return 1.0
-    local = batch.count if reduction == "token_mean" else batch.valid.any(1).sum()
+    local = batch.count if reduction == "token_mean" else (batch.lengths > 0).sum()
     return local / denominator
 
 
 def _responses(batch: TokenBatch, denominator: Any) -> Any:
     """Responses with at least one valid token."""
-    return batch.valid.any(1).sum().clamp(min=1) if denominator is None else denominator
+    return (batch.lengths > 0).sum().clamp(min=1) if denominator is None else denominator
 
 
 REDUCTIONS: dict[str, Callable[..., Tensor]] = {

@@ -10,43 +10,38 @@ from typing import TYPE_CHECKING
 
 from .backend import torch
 from .hashing import COLUMN_SALT, MIX_A, MIX_B, WORD, mix_word, stream_key
+from .masking import count_of, equal, greater
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _BLOCK = 64
-_LOWEST_INT32 = -(2**31)
 
 
 def top_by_score(
     score: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None
 ) -> Tensor:
-    """The ``count`` eligible tokens of the highest ``score`` [B, T], as bool [B, T].
+    """The ``count`` eligible tokens of the highest ``score``; all [B, T], ``eligible`` and result 0/1.
 
     ``count`` is a 0-d tensor of at most ``limit``; ``sample_ids`` [B] order ties, rows do where it is None.
     """
-    key = torch.where(eligible, score, -torch.inf)
-    return _first(key, eligible, count, limit, sample_ids)
+    if limit == 0 or score.numel() == 0:
+        return torch.zeros_like(eligible)
+    key = score + (1.0 - eligible.reciprocal())
+    count = count.minimum(count_of(eligible))
+    highest = _highest(key.flatten(), limit)
+    threshold = highest.gather(0, (count - 1).clamp(min=0).view(1))
+    above = greater(key, threshold)
+    level = equal(key, threshold).mul_(eligible)
+    return above.add_(_first_of(level, count - count_of(above), sample_ids))
 
 
 def lowest_hash(
     eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None, *, seed: int, step: int
 ) -> Tensor:
-    """The ``count`` eligible tokens of the smallest hash of their identity, as bool [B, T]."""
+    """The ``count`` eligible tokens of the smallest hash of their identity; [B, T], 0/1."""
     hashed = token_hash(sample_ids, eligible.shape, eligible.device, seed=seed, step=step)
-    key = hashed.neg_().masked_fill_(~eligible, _LOWEST_INT32)
-    return _first(key, eligible, count, limit, sample_ids)
-
-
-def _first(key: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None) -> Tensor:
-    if limit == 0 or key.numel() == 0:
-        return torch.zeros_like(eligible)
-    count = count.minimum(eligible.sum())
-    highest = _highest(key.flatten(), limit)
-    threshold = highest.gather(0, (count - 1).clamp(min=0).view(1))
-    above = key > threshold
-    level = (key == threshold) & eligible
-    return above | (level & (_rank(level, sample_ids) <= count - above.sum()))
+    return top_by_score(hashed.neg_().to(eligible.dtype), eligible, count, limit, sample_ids)
 
 
 def _highest(key: Tensor, limit: int) -> Tensor:
@@ -60,15 +55,22 @@ def _highest(key: Tensor, limit: int) -> Tensor:
     return torch.cat([whole[blocks].flatten(), rest]).topk(limit).values
 
 
-def _rank(level: Tensor, sample_ids: Tensor | None) -> Tensor:
-    """Rank from 1 of each marked token in the order (sample_id, position), int32 [B, T]."""
-    within = level.cumsum(1, dtype=torch.int32)
-    totals = within[:, -1]
+def _first_of(level: Tensor, room: Tensor, sample_ids: Tensor | None) -> Tensor:
+    """The first ``room`` marked tokens in the order (sample_id, position); 0/1 [B, T], overwrites ``level``.
+
+    Whole rows fit or do not; at most one row is cut, and only there positions are counted.
+    """
+    totals = level.sum(1).long()
     order = slice(None) if sample_ids is None else sample_ids.argsort()
     ordered = totals[order]
-    before = torch.empty_like(totals)
-    before[order] = ordered.cumsum(0, dtype=torch.int32) - ordered
-    return within.add_(before.unsqueeze(1))
+    left = torch.empty_like(totals)
+    left[order] = room - (ordered.cumsum(0) - ordered)
+    cut = ((left > 0) & (left < totals)).long()
+    row = cut.argmax(0, keepdim=True)
+    line = level.index_select(0, row)
+    fits = line * (line.cumsum(1) <= left[row])
+    level.mul_((totals <= left).to(level.dtype).unsqueeze(1))
+    return level.index_add_(0, row, fits * cut[row])
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ def _signed_int(x: int) -> int:
 def token_hash(
     sample_ids: Tensor | None, shape: tuple[int, ...], device: torch.device, *, seed: int, step: int
 ) -> Tensor:
-    """Hash in [0, 2³¹) of each token as int32 [B, T]; rows are numbered where ``sample_ids`` is None."""
+    """Hash in [0, 2²⁴) of each token as int32 [B, T]; rows are numbered where ``sample_ids`` is None."""
     key = stream_key(seed, step)
     ids = torch.arange(shape[0], device=device) if sample_ids is None else sample_ids
     rows = _mix(_mix((ids & WORD) ^ key) ^ ((ids >> 32) & WORD))
@@ -99,15 +101,15 @@ def token_hash(
     x = _signed(rows).unsqueeze(1) ^ _signed(columns)
     x.mul_(_signed_int(MIX_A))
     x.bitwise_xor_(x.bitwise_right_shift(15).bitwise_and_(0x1FFFF)).mul_(_signed_int(MIX_B))
-    return x.bitwise_right_shift_(1).bitwise_and_(0x7FFFFFFF)
+    return x.bitwise_right_shift_(8).bitwise_and_(0xFFFFFF)
 
 
 def chosen_rows(selected: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Flat rows [limit] of the selected tokens in row-major order, and which of them count (bool [limit]).
+    """Flat rows [limit] of the selected tokens (0/1 [B, T]), and which of them count (bool [limit]).
 
-    Rows past the number of selected tokens repeat the first one and do not count.
+    They are in row-major order; those past the number of selected tokens repeat the first and do not count.
     """
-    flat = selected.flatten()
+    flat = selected.flatten().bool()
     n = flat.numel()
     backwards = torch.arange(n, 0, -1, device=flat.device)
     highest = torch.where(flat, backwards, 0).topk(limit).values

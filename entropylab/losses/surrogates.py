@@ -21,8 +21,8 @@ class REINFORCE:
     """-A · l (Williams 1992). Its value is not a return; its gradient is the policy gradient."""
 
     def terms(self, batch: TokenBatch) -> Terms:
-        """The loss of each token, [B, T]."""
-        return Terms(batch.signal * batch.logprobs)
+        """The loss of each token and its slope, [B, T]."""
+        return Terms(batch.signal * batch.logprobs, batch.signal, batch.inside)
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,11 @@ class ImportanceSampling:
     """-A · r: the surrogate of PPO without its ratio clip (arXiv 1707.06347, eq. 6)."""
 
     def terms(self, batch: TokenBatch) -> Terms:
-        """The loss of each token, [B, T]."""
-        return Terms(batch.signal * batch.ratio)
+        """The loss of each token and its slope, [B, T]."""
+        from .batch import unclamped
+
+        free = batch.signal * batch.ratio
+        return Terms(free, free * unclamped(batch.log_ratio), batch.inside)
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,15 @@ class PPOClip:
             raise InvalidInputError(f"PPOClip: low={self.low!r} is above 1: the ratio has no bound below 0")
 
     def terms(self, batch: TokenBatch) -> Terms:
-        """The loss of each token, [B, T]."""
-        from .backend import torch
+        """The loss of each token and its slope, [B, T]."""
+        from .batch import unclamped
 
         free = batch.signal * batch.ratio
-        with torch.no_grad():
-            bounded = batch.ratio.clamp(1.0 - self.low, 1.0 + self.high).mul_(batch.signal)
-            clipped = bounded > free
-        return Terms(torch.where(clipped, bounded, free), clipped=clipped)
+        bounded = batch.ratio.clamp(1.0 - self.low, 1.0 + self.high).mul_(batch.signal)
+        value = bounded.maximum(free)
+        unclipped = bounded.le_(free)
+        slope = free.mul_(unclipped).mul_(unclamped(batch.log_ratio))
+        return Terms(value, slope, unclipped, unclipped=unclipped)
 
 
 DEFAULT_SURROGATE = PPOClip()

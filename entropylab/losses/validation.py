@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInputError, MissingInputError
 from .backend import torch
 from .batch import TokenBatch
+from .masking import as_indicator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,8 +108,9 @@ def check_values(batch: TokenBatch, mask: Tensor, tensors: dict[str, Any], *, ma
 
 
 def _check_mask_values(mask: Tensor) -> None:
-    wrong = (mask != 0) & (mask != 1)
-    if bool(wrong.any()):
+    distance = mask - as_indicator(mask, mask.dtype)
+    if mask.numel() and not bool(distance.abs().amax() == 0):
+        wrong = (mask != 0) & (mask != 1)
         row, column = _first_index(wrong)
         raise InvalidInputError(
             f"mask[{row}, {column}] is {mask[row, column].item()}; give bool or 0/1 (1 inside the mask)"

@@ -72,16 +72,17 @@ class ClipCov:
         """How many tokens it chooses."""
         return TokenBudget(self.fraction, minimum=self.minimum)
 
-    def choose(self, batch: TokenBatch, centred: Centred, clipped: Tensor | None, limit: int) -> Tensor:
-        """The chosen tokens as bool [B, T], on the device."""
+    def choose(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None, limit: int) -> Tensor:
+        """The chosen tokens as 0/1 [B, T], on the device."""
+        from ..masking import greater
         from ..selection import lowest_hash, top_by_score
 
         count, covariance = self.budget.of_tensor(batch.count), centred.covariance
         if self.select == "top":
-            return top_by_score(covariance, batch.valid, count, limit, batch.sample_ids)
-        eligible = (covariance > self.low) & (covariance < self.high) & batch.valid
-        if clipped is not None:
-            eligible &= ~clipped
+            return top_by_score(covariance, batch.inside, count, limit, batch.sample_ids)
+        eligible = greater(covariance, self.low).mul_(greater(-covariance, -self.high)).mul_(batch.inside)
+        if unclipped is not None:
+            eligible.mul_(unclipped)
         return lowest_hash(eligible, count, limit, batch.sample_ids, seed=batch.seed, step=batch.step)
 
     def choose_numpy(

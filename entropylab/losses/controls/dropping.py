@@ -16,9 +16,17 @@ ACTIONS = ("zero", "detach")
 
 def drop_tokens(terms: Terms, chosen: Tensor, action: str) -> Terms:
     """The loss without the chosen tokens' gradient; they stay in every denominator."""
-    from ..backend import torch
+    from ..masking import gate
 
-    loss = terms.per_token
-    kept: Tensor | float = 0.0 if action == "zero" else loss.detach()
-    dropped = chosen if terms.dropped is None else terms.dropped | chosen
-    return replace(terms, per_token=torch.where(chosen, kept, loss), dropped=dropped)
+    others = 1.0 - chosen
+    if action == "zero":
+        value, further = terms.value * others, (term * others for term in terms.per_token)
+    else:
+        value, further = terms.value, (gate(term, term.detach(), others) for term in terms.per_token)
+    return replace(
+        terms,
+        value=value,
+        slope=terms.slope * others,
+        weight=terms.weight * others,
+        per_token=tuple(further),
+    )

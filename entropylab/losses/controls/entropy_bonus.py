@@ -31,6 +31,10 @@ class EntropyBonus:
 
     def apply(self, batch: TokenBatch, terms: Terms, chosen: Chosen | None = None) -> Terms:
         """The loss with the bonus on each token."""
+        from ..masking import gate, keep
+
         assert batch.entropy is not None
-        bonus = batch.safe(batch.entropy)
-        return replace(terms, per_token=terms.per_token.sub(bonus, alpha=self.coef))
+        bonus = keep(batch.entropy, batch.inside).mul_(-self.coef)
+        return replace(
+            terms, per_token=(*terms.per_token, gate(batch.entropy, bonus, batch.inside * -self.coef))
+        )

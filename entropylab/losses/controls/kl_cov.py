@@ -101,12 +101,12 @@ class KLCov:
         """How many tokens it chooses."""
         return TokenBudget(self.fraction, self.count, self.minimum)
 
-    def choose(self, batch: TokenBatch, centred: Centred, clipped: Tensor | None, limit: int) -> Tensor:
-        """The chosen tokens as bool [B, T], on the device."""
+    def choose(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None, limit: int) -> Tensor:
+        """The chosen tokens as 0/1 [B, T], on the device."""
         from ..selection import top_by_score
 
         count = self.budget.of_tensor(batch.count)
-        return top_by_score(centred.covariance, batch.valid, count, limit, batch.sample_ids)
+        return top_by_score(centred.covariance, batch.inside, count, limit, batch.sample_ids)
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int
@@ -121,19 +121,15 @@ class KLCov:
         assert chosen is not None
         if self.divergence in FULL:
             return self._apply_full(batch, terms, chosen)
-        penalty = self._sampled(batch, chosen.mask)
-        if self.weight == "token_mean":
-            return replace(terms, per_token=terms.per_token.add(penalty, alpha=self.beta))
-        return self._add_selected_mean(terms, penalty, chosen)
-
-    def _sampled(self, batch: TokenBatch, chosen: Tensor) -> Tensor:
-        from ..backend import torch
-        from ..divergence import reference_log_ratio, sampled_divergence
+        from ..divergence import add_divergence, reference_log_ratio, summed_divergence
 
         log_ratio = reference_log_ratio(batch, self.reference)
+        counted = chosen.mask
         if self.dead_zone:
-            chosen = chosen & (log_ratio.detach().abs() >= self.dead_zone)
-        return sampled_divergence(torch.where(chosen, log_ratio, 0.0), self.divergence)
+            counted = counted * log_ratio.abs().ge_(self.dead_zone)
+        if self.weight == "token_mean":
+            return add_divergence(terms, log_ratio, self.divergence, self.beta * counted)
+        return self._add_mean(terms, summed_divergence(batch, log_ratio, self.divergence, counted), chosen)
 
     def _apply_full(self, batch: TokenBatch, terms: Terms, chosen: Chosen) -> Terms:
         from ..divergence import full_divergence
@@ -145,10 +141,11 @@ class KLCov:
         values, bad = full_divergence(batch, rows, counts, self.divergence)
         terms = replace(terms, nonfinite=(*terms.nonfinite, bad))
         if self.weight == "selected_mean":
-            return self._add_selected_mean(terms, values, chosen)
-        flat = terms.per_token.flatten().index_add(0, rows, values, alpha=self.beta)
-        return replace(terms, per_token=flat.view(batch.valid.shape))
+            return self._add_mean(terms, values.sum(), chosen)
+        nothing = values.new_zeros(batch.inside.numel())
+        penalty = nothing.index_add(0, rows, values, alpha=self.beta).view(batch.shape)
+        return replace(terms, per_token=(*terms.per_token, penalty))
 
-    def _add_selected_mean(self, terms: Terms, penalty: Tensor, chosen: Chosen) -> Terms:
-        mean = penalty.sum() / chosen.count.clamp(min=1)
-        return replace(terms, extra=(*terms.extra, self.beta * chosen.share * mean))
+    def _add_mean(self, terms: Terms, total: Tensor, chosen: Chosen) -> Terms:
+        mean = self.beta * chosen.share * total / chosen.count.clamp(min=1)
+        return replace(terms, extra=(*terms.extra, mean))

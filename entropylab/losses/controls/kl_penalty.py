@@ -36,15 +36,18 @@ class KLPenalty:
 
     def apply(self, batch: TokenBatch, terms: Terms, chosen: Chosen | None = None) -> Terms:
         """The loss with the penalty on each token."""
-        from ..backend import torch
-        from ..divergence import full_divergence, reference_log_ratio, sampled_divergence
-
-        nonfinite = terms.nonfinite
         if self.divergence in FULL:
-            every = batch.valid.flatten()
-            rows = torch.arange(every.numel(), device=every.device)
-            values, bad = full_divergence(batch, rows, every, self.divergence)
-            penalty, nonfinite = values.view(batch.valid.shape), (*nonfinite, bad)
-        else:
-            penalty = sampled_divergence(reference_log_ratio(batch, "ref"), self.divergence)
-        return replace(terms, per_token=terms.per_token.add(penalty, alpha=self.coef), nonfinite=nonfinite)
+            return self._apply_full(batch, terms)
+        from ..divergence import add_divergence, reference_log_ratio
+
+        return add_divergence(terms, reference_log_ratio(batch, "ref"), self.divergence, self.coef)
+
+    def _apply_full(self, batch: TokenBatch, terms: Terms) -> Terms:
+        from ..backend import torch
+        from ..divergence import full_divergence
+
+        every = batch.inside.flatten().bool()
+        rows = torch.arange(every.numel(), device=every.device)
+        values, bad = full_divergence(batch, rows, every, self.divergence)
+        penalty = self.coef * values.view(batch.shape)
+        return replace(terms, per_token=(*terms.per_token, penalty), nonfinite=(*terms.nonfinite, bad))

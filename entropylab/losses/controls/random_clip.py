@@ -53,12 +53,12 @@ class RandomClip:
         """How many tokens it chooses."""
         return TokenBudget(self.fraction, minimum=self.minimum)
 
-    def choose(self, batch: TokenBatch, centred: Centred, clipped: Tensor | None, limit: int) -> Tensor:
-        """The chosen tokens as bool [B, T], on the device."""
+    def choose(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None, limit: int) -> Tensor:
+        """The chosen tokens as 0/1 [B, T], on the device."""
         from ..selection import lowest_hash
 
         count = self.budget.of_tensor(batch.count)
-        eligible = batch.valid if clipped is None else batch.valid & ~clipped
+        eligible = batch.inside if unclipped is None else batch.inside * unclipped
         return lowest_hash(eligible, count, limit, batch.sample_ids, seed=batch.seed, step=batch.step)
 
     def choose_numpy(
