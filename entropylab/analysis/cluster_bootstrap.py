@@ -1,4 +1,4 @@
-"""Bootstrap by clusters: tokens of a response share an advantage, so whole prompts are drawn."""
+"""Uncertainty by clusters: tokens of a response share an advantage, so whole prompts are drawn."""
 
 from __future__ import annotations
 
@@ -98,3 +98,12 @@ def percentile_interval(replicates: Floats, level: float = 0.95) -> tuple[Floats
     if usable.any():
         low[usable], high[usable] = np.nanquantile(replicates[:, usable], [tail, 1 - tail], axis=0)
     return low, high
+
+
+def cluster_error(influence: Floats, codes: NDArray[np.intp]) -> float:
+    """Standard error, by whole clusters, of a mean whose influence of each token is given, centred, [n]."""
+    count = int(codes.max()) + 1
+    if count < 2:
+        return 0.0
+    sums = cluster_sums(influence, codes, count)[:, 0]
+    return float(np.sqrt(count / (count - 1) * (sums**2).sum()) / len(influence))

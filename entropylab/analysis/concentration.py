@@ -52,7 +52,7 @@ class ReweightedTops:
 
     @classmethod
     def of(cls, descending: Floats, codes: NDArray[np.intp], count: int, fractions: Floats) -> Self:
-        """Sum by cluster between the quantiles around each fraction; `codes` [n] in the order of the values."""
+        """Sum by cluster between the quantiles near each fraction; `codes` [n] in the order of the values."""
         place = np.array([top_count(f, len(descending)) for f in near_fractions(fractions)]) - 1
         thresholds = descending[place]
         above = np.searchsorted(-descending, -thresholds, side="left")
@@ -78,7 +78,7 @@ def shares(sums: Floats, totals: Floats) -> Floats:
 
 
 def lorenz(values: Floats, points: int = 101) -> tuple[Floats, Floats]:
-    """Lorenz curve of the positive part, largest first: share of tokens, share of Σ max(c, 0), [points]."""
+    """Lorenz curve, largest first: share of tokens, share of Σ max(c, 0) held, [points] each."""
     share = np.linspace(0, 1, points)
     held = np.concatenate(([0.0], np.cumsum(np.maximum(np.sort(values)[::-1], 0))))
     place = share * len(values)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from .cluster_bootstrap import Floats, cluster_sums
+from .cluster_bootstrap import Floats, cluster_error
 
 FIT_LEVEL = 0.1
 """A power law is not supported where the goodness-of-fit p is at or below this (arXiv 0706.1062)."""
@@ -79,12 +79,3 @@ def curvature_test(logs: Floats, codes: NDArray[np.intp]) -> tuple[float, float]
     value = second / (2 * first**2)
     error = value * cluster_error(logs**2 / second - 2 * logs / first + 1, codes)
     return float(value), float(norm.cdf((value - 1) / error)) if error > 0 else 0.5
-
-
-def cluster_error(influence: Floats, codes: NDArray[np.intp]) -> float:
-    """Standard error of a mean whose per-token influence, centred, is given, with whole clusters drawn."""
-    count = int(codes.max()) + 1
-    if count < 2:
-        return 0.0
-    sums = cluster_sums(influence, codes, count)[:, 0]
-    return float(np.sqrt(count / (count - 1) * (sums**2).sum()) / len(influence))

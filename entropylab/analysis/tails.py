@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,7 @@ QUADRANT_TOP = 0.02
 """The tail whose quadrants are shown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TailReport:
     """What `analyze_tails` found. Tables are data frames; intervals are at `level`, by clusters.
 
@@ -61,7 +61,7 @@ class TailReport:
     power_law: PowerLawCheck | None
     level: float = 0.95
     n_bootstrap: int = 200
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
     @property
     def top_means(self) -> dict[float, float]:

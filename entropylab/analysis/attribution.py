@@ -1,0 +1,142 @@
+"""Which tokens a control selected, and which make the tail: quadrants, positions, strings, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..record.reader import Run
+from ..record.summary import top_count
+from .attribution_tables import position_table, probability_table, quadrants_of, token_table, top_mask
+from .jsonable import jsonable
+from .tail_data import run_tokens
+from .tails import QUADRANT_TOP
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ALL, SELECTED, TAIL = "all", "selected", "top 2 %"
+"""The sets of tokens that are set side by side; the tail is the top 2 % by covariance."""
+
+_COLUMNS = ("position", "token_id", "entropy", "selected")
+
+_WORDS = {
+    "high_above": "of high probability and above-average advantage",
+    "high_below": "of high probability and below-average advantage",
+    "low_above": "of low probability and above-average advantage",
+    "low_below": "of low probability and below-average advantage",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """What `attribute` found. Tables have one row a quadrant, bin, token id, or set.
+
+    `quadrants`: count, share with its interval, mass, mean covariance. `positions`: counts and shares over
+    the response. `tokens`: the most frequent ids of the selected and of the tail, with their enrichment over
+    all. `probability`: probability, entropy, advantage and covariance. High and low, above and below: against
+    the mean of the token set (step, update). Intervals are at `level`, by prompts.
+    """
+
+    run: str
+    method: str
+    steps: tuple[int, ...]
+    n: int
+    n_prompts: int
+    n_selected: int
+    selected_share: float
+    n_tail: int
+    quadrants: pd.DataFrame
+    positions: pd.DataFrame
+    tokens: pd.DataFrame
+    probability: pd.DataFrame
+    level: float = 0.95
+    warnings: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """Who is in the tail and who was selected, then the enriched tokens and the warnings."""
+        where = f"steps {self.steps[0]} to {self.steps[-1]}, {self.n:,} tokens, {self.n_prompts:,} prompts"
+        lines = [f"{self._most(TAIL)} ({where})."]
+        if self.n_selected:
+            lines.append(
+                f"{self._most(SELECTED)}; selected: {self.n_selected:,}, {self.selected_share:.3%} of all."
+            )
+        else:
+            lines.append(f"No token was selected (method {self.method}).")
+        lines += [text for name in (TAIL, SELECTED) if (text := self._enriched(name))]
+        return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
+
+    def _most(self, name: str) -> str:
+        rows = self.quadrants[self.quadrants["set"] == name]
+        row = rows.loc[rows["share"].idxmax()]
+        interval = f"({row['share_low']:.0%} to {row['share_high']:.0%})"
+        noun = "tokens of highest covariance (top 2 %)" if name == TAIL else "selected tokens"
+        return f"{row['share']:.0%} {interval} of the {noun} are {_WORDS[row['quadrant']]}"
+
+    def _enriched(self, name: str) -> str:
+        rows = self.tokens[(self.tokens["set"] == name) & (self.tokens["low"] > 1)]
+        if rows.empty:
+            return ""
+        best = rows.nlargest(3, "enrichment").itertuples()
+        parts = [
+            f"{_label(r.token, r.token_id)} x{r.enrichment:.1f} ({r.low:.1f} to {r.high:.1f})" for r in best
+        ]
+        return f"Enriched in {name}: {', '.join(parts)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, JSON-ready; tables as lists of rows."""
+        return jsonable({name: getattr(self, name) for name in self.__dataclass_fields__})
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the quadrants of the sets; needs matplotlib."""
+        from ..plots.attribution import draw_attribution
+
+        return draw_attribution(self, ax)
+
+
+def _label(token: str | None, token_id: int) -> str:
+    return f"id {token_id}" if token is None else repr(token)
+
+
+def attribute(run: Run, *, steps: int | Iterable[int] | None = None) -> Attribution:
+    """Set the selected tokens and the top 2 % by covariance against all tokens of a run.
+
+    Args: run; steps (default: the first 20 that have token rows). Returns: an `Attribution`.
+    Raises: RunNotFoundError where there are no token rows.
+    """
+    tokens = run_tokens(run, steps, _COLUMNS)
+    frame = tokens.frame
+    n, selected = len(frame), frame["selected"].to_numpy(dtype=bool)
+    tail = top_mask(frame["covariance"].to_numpy(np.float64), top_count(QUADRANT_TOP, n))
+    sets = {ALL: np.ones(n, dtype=bool), SELECTED: selected, TAIL: tail}
+    chosen = {name: mask for name, mask in sets.items() if name != ALL}
+    return Attribution(
+        run=run.name,
+        method=run.method,
+        steps=tokens.steps,
+        n=n,
+        n_prompts=int(frame["prompt"].max()) + 1,
+        n_selected=int(selected.sum()),
+        selected_share=float(selected.mean()),
+        n_tail=int(tail.sum()),
+        quadrants=quadrants_of(frame, sets, 0.95),
+        positions=position_table(frame["position"].to_numpy(), sets),
+        tokens=token_table(frame, chosen, run.config.get("vocabulary"), 0.95),
+        probability=probability_table(frame, sets),
+        warnings=_warnings(frame, selected, tokens.warnings),
+    )
+
+
+def _warnings(frame: pd.DataFrame, selected: np.ndarray, warnings: tuple[str, ...]) -> tuple[str, ...]:
+    notes = list(warnings)
+    if not selected.any():
+        notes.append("no token was selected in these steps, so only the tail is described")
+    if frame["token_id"].isna().all():
+        notes.append("token ids were not recorded, so no token strings are listed")
+    if frame["covariance"].nunique() == 1:
+        notes.append("the covariance is the same for every token, so the top 2 % is arbitrary")
+    return tuple(notes)

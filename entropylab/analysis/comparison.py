@@ -1,0 +1,202 @@
+"""Runs side by side: end values, means over seeds, differences from the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from ..errors import InvalidInputError
+from ..record.reader import Run
+from .cluster_bootstrap import Floats
+from .comparison_figures import METRICS, run_figures
+from .jsonable import jsonable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BASELINE = "baseline"
+"""Method label of the runs that others are compared with."""
+
+_SHOWN = {
+    "entropy_end": "entropy",
+    "accuracy_end": "accuracy at T=1",
+    "accuracy_greedy_end": "greedy accuracy",
+    "pass@8_end": "pass@8",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare_runs` found.
+
+    `runs`: one row a run: method, seed, and the figures of `METRICS` (accuracies are fractions; `_start` is
+    the first evaluation or step, `_end` the mean of the last 4 evaluations or 10 steps; entropy in nats).
+    `methods`: one row a (method, metric): n_runs, mean, and its t interval over runs (NaN with one run).
+    `differences`: one row a (method, metric): method less baseline; `pairs` runs are paired by seed and start
+    (0: not paired, Welch interval). Intervals are at `level`, over seeds only.
+    """
+
+    runs: pd.DataFrame
+    methods: pd.DataFrame
+    differences: pd.DataFrame
+    level: float = 0.95
+    warnings: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """A line a method: differences from the baseline where there is one, end values otherwise."""
+        compared = list(dict.fromkeys(self.differences["method"]))
+        lines = [self._difference_line(name) for name in compared]
+        lines += [self._method_line(name) for name in dict.fromkeys(self.methods["method"])]
+        return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
+
+    def _difference_line(self, method: str) -> str:
+        rows = self.differences[self.differences["method"] == method].set_index("metric")
+        parts = [f"{text} {_signed(rows.loc[key])}" for key, text in _SHOWN.items()]
+        pairs = int(rows["pairs"].max())
+        how = f"{pairs} pair{'s' * (pairs != 1)} of seeds" if pairs else "unpaired runs"
+        return f"{method} less {BASELINE}, {how}: {', '.join(parts)}."
+
+    def _method_line(self, method: str) -> str:
+        rows = self.methods[self.methods["method"] == method].set_index("metric")
+        parts = [f"{text} {_plain(rows.loc[key])}" for key, text in _SHOWN.items()]
+        n = int(rows["n_runs"].max())
+        return f"{method}, {n} run{'s' * (n != 1)}, end: {', '.join(parts)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, JSON-ready; tables as lists of rows."""
+        return jsonable({name: getattr(self, name) for name in self.__dataclass_fields__})
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the methods side by side; needs matplotlib."""
+        from ..plots.comparison import draw_comparison
+
+        return draw_comparison(self, ax)
+
+
+def compare_runs(runs: Iterable[Run], *, level: float = 0.95) -> Comparison:
+    """Set runs side by side: per run, per method over seeds, and against the runs of method "baseline".
+
+    Intervals are Student's t over runs, the difference paired where seed and start match. A missing figure
+    stays missing (NaN) and a warning says why. Raises InvalidInputError where no run is given.
+    """
+    if not 0 < level < 1:
+        raise InvalidInputError(f"level is {level}; give a probability between 0 and 1, e.g. 0.95")
+    found = [run_figures(run) for run in runs]
+    if not found:
+        raise InvalidInputError("no run to compare: give a list of runs, e.g. el.open_runs(path)")
+    table = pd.DataFrame([row for row, _ in found])
+    table[list(METRICS)] = table[list(METRICS)].astype(np.float64)
+    warnings = [note for _, notes in found for note in notes] + _table_warnings(table)
+    return Comparison(table, _methods(table, level), _differences(table, level), level, tuple(warnings))
+
+
+def _methods(table: pd.DataFrame, level: float) -> pd.DataFrame:
+    rows = []
+    for method, group in table.groupby("method", sort=False):
+        for metric in METRICS:
+            values = group[metric].dropna().to_numpy()
+            mean, low, high = mean_interval(values, level)
+            rows.append((method, metric, len(values), mean, low, high))
+    return pd.DataFrame(rows, columns=["method", "metric", "n_runs", "mean", "low", "high"])
+
+
+def _differences(table: pd.DataFrame, level: float) -> pd.DataFrame:
+    rows = []
+    base = table[table["method"] == BASELINE]
+    for method, group in table[table["method"] != BASELINE].groupby("method", sort=False):
+        if base.empty:
+            break
+        for metric in METRICS:
+            rows.append((method, metric, *_difference(group, base, metric, level)))
+    return pd.DataFrame(rows, columns=["method", "metric", "pairs", "difference", "low", "high"])
+
+
+def _difference(
+    group: pd.DataFrame, base: pd.DataFrame, metric: str, level: float
+) -> tuple[int, float, float, float]:
+    """(pairs, difference, low, high); unpaired where no seed matches."""
+    ours, theirs = (_by_seed(part, metric) for part in (group, base))
+    shared = [key for key in ours if key in theirs]
+    if shared:
+        gaps = np.array([ours[key] - theirs[key] for key in shared])
+        return len(shared), *mean_interval(gaps, level)
+    values, others = (part[metric].dropna().to_numpy() for part in (group, base))
+    return 0, *welch_interval(values, others, level)
+
+
+def _by_seed(part: pd.DataFrame, metric: str) -> dict[tuple[Any, Any], float]:
+    """The figure by (seed, start) for runs with a seed that no other of the method has."""
+    known = part[part["seed"].notna() & part[metric].notna()]
+    keys = [(seed, str(start)) for seed, start in zip(known["seed"], known["start"], strict=True)]
+    pairs = zip(keys, known[metric], strict=True)
+    return {key: float(value) for key, value in pairs if keys.count(key) == 1}
+
+
+def mean_interval(values: Floats, level: float) -> tuple[float, float, float]:
+    """(mean, low, high) by Student's t; the interval is NaN with fewer than 2 values, all with none."""
+    if not len(values):
+        return np.nan, np.nan, np.nan
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, np.nan, np.nan
+    half = student.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return mean, float(mean - half), float(mean + half)
+
+
+def welch_interval(ours: Floats, theirs: Floats, level: float) -> tuple[float, float, float]:
+    """(difference of means, low, high) by Welch's t; the interval is NaN unless both sides have 2 values."""
+    if not len(ours) or not len(theirs):
+        return np.nan, np.nan, np.nan
+    gap = float(ours.mean() - theirs.mean())
+    if min(len(ours), len(theirs)) < 2:
+        return gap, np.nan, np.nan
+    parts = np.array([x.var(ddof=1) / len(x) for x in (ours, theirs)])
+    if parts.sum() == 0:
+        return gap, gap, gap
+    freedom = parts.sum() ** 2 / (parts**2 / np.array([len(ours) - 1, len(theirs) - 1])).sum()
+    half = student.ppf((1 + level) / 2, freedom) * np.sqrt(parts.sum())
+    return gap, float(gap - half), float(gap + half)
+
+
+def _table_warnings(table: pd.DataFrame) -> list[str]:
+    notes = []
+    counts = table["method"].value_counts()
+    single = [str(name) for name in counts.index if counts[name] == 1]
+    if single:
+        notes.append(f"one run only of {', '.join(single)}: no interval, differences may be the seed's")
+    if BASELINE not in counts.index:
+        notes.append('no run of method "baseline", so there are no differences')
+    ends = sorted({int(x) for x in table["last_step"].dropna()})
+    if len(ends) > 1:
+        notes.append(
+            f"the runs end at different steps ({', '.join(map(str, ends))}): end values differ in training"
+        )
+    if table["start"].nunique(dropna=True) > 1:
+        starts = ", ".join(sorted(map(str, table["start"].dropna().unique())))
+        notes.append(f"the runs start from different points ({starts}): means over runs mix them")
+    if table[["method", "seed", "start"]].dropna(subset="seed").astype(str).duplicated().any():
+        notes.append("some runs share method, seed and start: they are not paired by seed")
+    return notes
+
+
+def _plain(row: pd.Series) -> str:
+    return _missing(row["mean"]) or f"{row['mean']:.3f}{_interval(row)}"
+
+
+def _signed(row: pd.Series) -> str:
+    return _missing(row["difference"]) or f"{row['difference']:+.3f}{_interval(row, '+')}"
+
+
+def _missing(value: float) -> str:
+    return "" if np.isfinite(value) else "missing"
+
+
+def _interval(row: pd.Series, sign: str = "") -> str:
+    if not np.isfinite(row["low"]):
+        return " (one run, no interval)"
+    return f" ({row['low']:{sign}.3f} to {row['high']:{sign}.3f})"
