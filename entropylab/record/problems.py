@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import RunFormatError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
@@ -124,11 +124,7 @@ def _empty_updates(markers: tuple[Marker, ...]) -> list[int]:
 
 
 def _interrupted(snapshot: Snapshot) -> Iterator[Problem]:
-    """Recorders that were never closed and whose process is gone."""
-    attempts: dict[int, int] = {}
-    for name in snapshot.inventory.open_files:
-        rank, attempt = parse_open_file(name.rsplit("/", 1)[1]) or (0, 0)
-        attempts[rank] = max(attempts.get(rank, 0), attempt)
+    """Recorders that were never closed, whose process is gone, and that no later attempt made good."""
     for name in snapshot.inventory.open_files:
         rank, attempt = parse_open_file(name.rsplit("/", 1)[1]) or (0, 0)
         try:
@@ -138,14 +134,24 @@ def _interrupted(snapshot: Snapshot) -> Iterator[Problem]:
         except RunFormatError as error:
             yield Problem("unreadable_file", name, str(error))
             continue
-        if not _alive(note):
-            steps = [m.step for m in snapshot.markers if (m.rank, m.attempt) == (rank, attempt)]
-            last = f"its last whole step is {max(steps)}" if steps else "it finished no step"
-            reason = note.get("interrupted") or f"its process {note.get('pid')} is gone"
-            text = (
-                f"rank {rank}, attempt {attempt} was not closed ({reason}); {last}, what came after is lost"
-            )
-            yield Problem("interrupted", name, text)
+        if not _alive(note) and not _made_good(snapshot.markers, rank, attempt):
+            yield Problem("interrupted", name, _interruption(snapshot.markers, rank, attempt, note))
+
+
+def _made_good(markers: Sequence[Marker], rank: int, attempt: int) -> bool:
+    """Whether a later attempt of the rank began no later than where this one ended."""
+    later = [m.step for m in markers if m.rank == rank and m.attempt > attempt]
+    own = [m.step for m in markers if m.rank == rank and m.attempt == attempt]
+    return bool(later) and (not own or min(later) <= max(own) + 1)
+
+
+def _interruption(markers: Sequence[Marker], rank: int, attempt: int, note: dict[str, object]) -> str:
+    own = [m.step for m in markers if (m.rank, m.attempt) == (rank, attempt)]
+    last = f"its last whole step is {max(own)}" if own else "it finished no step"
+    reason = note.get("interrupted") or f"its process {note.get('pid')} is gone"
+    step = note.get("step_under_way")
+    lost = "what came after is lost" if step is None else f"step {step}, under way, is lost"
+    return f"rank {rank}, attempt {attempt} was not closed ({reason}); {last}, {lost}"
 
 
 def _alive(note: dict[str, object]) -> bool:

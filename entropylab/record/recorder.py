@@ -20,7 +20,7 @@ from .covariance_set import combine
 from .paths import RUN_FILE, evaluation_file, local_path, open_file
 from .pieces import Piece, make_piece
 from .run_info import FORMAT_FIELD, attempt_info, merge_info, now, read_info, strict_json
-from .step_files import Origin, write_step
+from .step_files import Origin, load_arrow, write_step
 from .token_sampling import TokenSampling
 from .writer import make_folder, write_json
 
@@ -69,6 +69,7 @@ class Recorder:
         self._rows_of_step = 0
         self._closed = False
         self._pid = os.getpid()
+        load_arrow()
         self._writer = WriterThread(f"entropylab-writer-{rank}")
         atexit.register(self._abandon, "the interpreter ended before close()")
 

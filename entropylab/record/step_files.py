@@ -32,6 +32,11 @@ class Origin:
     started: str
 
 
+def load_arrow() -> None:
+    """Load now what pyarrow loads at its first conversion: a thread cannot do so while the interpreter ends."""
+    pa.scalar(0)
+
+
 def write_step(origin: Origin, step: int, pieces: Sequence[Piece], sampling: TokenSampling) -> Marker:
     """Write the files of one step; when it returns the step is durable."""
     pieces = fill_covariance(sorted(pieces, key=lambda p: (p.update, p.micro_step)))
