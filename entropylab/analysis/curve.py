@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +20,17 @@ from .curve_checks import (
     warn_points,
     warn_slope,
 )
+from .curve_entropy import entropy_trend
 from .curve_grid import GridFit, Posterior, fit_grid
 from .curve_lines import gls_line, huber_line, ols_line
 from .curve_points import Points, check_points, finite_vector
 from .curve_text import curve_dict, curve_summary
-from .smoothing import Smoothing, smooth, usual_gap
+from .smoothing import usual_gap
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .curve_alternatives import Alternatives
 
 METHODS = ("grid", "ols", "gls", "huber")
 _TERMS = {"a": (0.0, -1.0), "b": (1.0, -1.0), "ceiling": (1.0, 0.0)}
@@ -107,6 +111,13 @@ class CurveFit:
         form = self.grid.form_line_at(h).interval(self.level) if shown and self.grid else _missing(len(h))
         return frame.assign(form_low=form[0], form_high=form[1])
 
+    @cached_property
+    def alternatives(self) -> Alternatives:
+        """The law against a line in H, a power, a free-rate exponential, a logistic and the last value."""
+        from .curve_alternatives import compare_forms
+
+        return compare_forms(self.entropy, self.performance, steps=self.steps)
+
     def summary(self) -> str:
         """The fit in words; the first line is one sentence with the ceiling and its uncertainty."""
         return curve_summary(self)
@@ -159,24 +170,19 @@ def fit_curve(
     """
     method, level = _check_method(method), check_level(level)
     points = check_points(entropy, performance, steps=steps, n_problems=n_problems)
-    smoothing = _smoothed(points) if method == "grid" else None
+    smoothing = entropy_trend(points) if method == "grid" else None
     used = points.entropy if smoothing is None else smoothing.values
-    signs = Signs(np.exp(used), points.performance, allows_memory=method == "grid")
-    refusals = data_refusals(signs)
-    grid = None if refusals else fit_grid(points.steps, used, points.performance)
-    if grid is not None:
-        memory = grid.law.long_memory_share(len(points))
-        signs = replace(signs, curvature_p=grid.curvature_p, long_memory=memory)
-        refusals = fit_refusals(signs)
-    line, rho = _line(method, points, grid, withheld=bool(refusals))
+    signs, grid, refusals = _judge(points, used, allows_memory=method == "grid")
+    line, rho = _line("ols" if refusals else method, points, grid)
+    estimates = _estimates(line, level, withheld=bool(refusals))
     return CurveFit(
         method=method,
         level=level,
-        **_estimates(line, level, withheld=bool(refusals)),
+        **estimates,
         **_spread(line, points),
-        form_band=_form_band(grid, signs, level, withheld=bool(refusals)),
+        form_band=_form_band(grid, level) if not refusals or form_band_stands(signs) else None,
         withheld="; ".join(refusals) or None,
-        warnings=(*_warnings(method, signs, line, grid, level, withheld=bool(refusals)),),
+        warnings=(*_warnings(method, signs, grid), *warn_slope(estimates["intervals"]["a"])),
         rho=rho,
         ess=len(points) * (1.0 - rho) / (1.0 + rho),
         extrapolation=signs.extrapolation(),
@@ -206,30 +212,28 @@ def _check_method(method: str) -> str:
     return method
 
 
-def _smoothed(points: Points) -> Smoothing | None:
-    """The entropy's trend, or None where its jitter is real: the points then follow it far more closely.
+def _judge(
+    points: Points, entropy: np.ndarray, *, allows_memory: bool
+) -> tuple[Signs, GridFit | None, list[str]]:
+    """What the checks see, the grid where the points allow one, and the reasons to withhold the interval."""
+    signs = Signs(np.exp(entropy), points.performance, allows_memory=allows_memory)
+    refusals = data_refusals(signs)
+    if refusals:
+        return signs, None, refusals
+    grid = fit_grid(points.steps, entropy, points.performance)
+    memory = grid.law.long_memory_share(len(points))
+    signs = replace(signs, curvature_p=grid.curvature_p, long_memory=memory)
+    return signs, grid, fit_refusals(signs)
 
-    Measurement noise in H flattens the line; smoothing removes it. A residual variance on the entropies as
-    given below a quarter of that on their trend does not come from noise.
-    """
-    trend = smooth(points.steps, points.entropy)
-    return None if 4.0 * _rss(points.entropy, points) < _rss(trend.values, points) else trend
 
-
-def _rss(entropy: np.ndarray, points: Points) -> float:
-    line = ols_line(np.expm1(entropy), points.performance)
-    return float(line.sigma2[0]) * line.nu
-
-
-def _line(method: str, points: Points, grid: GridFit | None, *, withheld: bool) -> tuple[Posterior, float]:
-    """The line of the method and the noise's autocorrelation; least squares where it must stand in."""
+def _line(method: str, points: Points, grid: GridFit | None) -> tuple[Posterior, float]:
+    """The line of the method and the noise's autocorrelation between neighbouring steps."""
     u, performance = np.expm1(points.entropy), points.performance
     if method == "grid" and grid is not None:
-        return (ols_line(u, performance) if withheld else grid.law), grid.law.lag_one()
-    if method == "gls" and not is_constant(performance):
+        return grid.law, grid.law.lag_one()
+    if method == "gls":
         return gls_line(u, performance)
-    robust = method == "huber" and not is_constant(performance)
-    line = huber_line(u, performance) if robust else ols_line(u, performance)
+    line = huber_line(u, performance) if method == "huber" else ols_line(u, performance)
     return line, _lag_one(performance - line.line_at(u).mean())
 
 
@@ -263,24 +267,18 @@ def _spread(line: Posterior, points: Points) -> dict[str, Any]:
     }
 
 
-def _form_band(
-    grid: GridFit | None, signs: Signs, level: float, *, withheld: bool
-) -> tuple[float, float] | None:
-    if grid is None or (withheld and not form_band_stands(signs)):
+def _form_band(grid: GridFit | None, level: float) -> tuple[float, float] | None:
+    """The ceiling over the five shapes."""
+    if grid is None:
         return None
     low, high = grid.form_line_at(np.zeros(1)).interval(level)
     return float(low[0]), float(high[0])
 
 
-def _warnings(
-    method: str, signs: Signs, line: Posterior, grid: GridFit | None, level: float, *, withheld: bool
-) -> list[str]:
+def _warnings(method: str, signs: Signs, grid: GridFit | None) -> list[str]:
     warnings = warn_points(signs)
     if grid is not None and method != "grid":
         warnings += warn_independence(method, grid.law.lag_one())
-    if not withheld:
-        low, high = line.linear(_TERM_ROWS[:1]).interval(level)
-        warnings += warn_slope((float(low[0]), float(high[0])))
     return warnings
 
 

@@ -99,11 +99,13 @@ def warn_points(signs: Signs) -> list[str]:
     return warnings
 
 
-def warn_slope(interval: tuple[float, float]) -> list[str]:
-    """A warning where the interval of a holds 0."""
-    low, high = interval
-    if low > 0 or high < 0:
+def warn_slope(interval: tuple[float, float] | None) -> list[str]:
+    """A warning where the interval of a holds 0, or lies below it."""
+    if interval is None or interval[0] > 0:
         return []
+    low, high = interval
+    if high < 0:
+        return [f"a is negative ({low:.3g} to {high:.3g}): performance rises with entropy, unlike the law"]
     return [f"no relation shown: the interval of a, {low:.3g} to {high:.3g}, contains 0"]
 
 

@@ -116,6 +116,7 @@ class _Scaled:
 
     @classmethod
     def of(cls, columns: np.ndarray) -> _Scaled:
+        """Columns scaled by their own mean and population standard deviation."""
         mean, sd = columns.mean(axis=0), columns.std(axis=0)
         return cls((columns - mean) / sd, mean, sd)
 

@@ -33,14 +33,15 @@ def gls_line(u: np.ndarray, performance: np.ndarray) -> tuple[Posterior, float]:
     ordinary = ols_line(u, performance)
     if _is_exact(ordinary, performance):
         return ordinary, 0.0
-    model = GLSAR(performance, np.column_stack([np.ones_like(u), u]), rho=1)
+    design, back = _standardised(u)
+    model = GLSAR(performance, design, rho=1)
     result = model.iterative_fit(maxiter=100, rtol=1e-10)
     rho = float(np.ravel(model.rho)[0])
     stationary = 1.0 - rho**2
     line = _one_cell(
-        result.params,
+        back @ result.params,
         float(result.scale) / stationary,
-        result.normalized_cov_params * stationary,
+        back @ result.normalized_cov_params @ back.T * stationary,
         float(result.df_resid),
     )
     return (_with_memory(line, rho, u[-1], performance[-1]) if rho > 0 else line), rho
@@ -54,11 +55,20 @@ def huber_line(u: np.ndarray, performance: np.ndarray) -> Posterior:
     ordinary = ols_line(u, performance)
     if _is_exact(ordinary, performance):
         return ordinary
-    result = RLM(performance, np.column_stack([np.ones_like(u), u]), M=HuberT(1.345)).fit(maxiter=200)
+    design, back = _standardised(u)
+    result = RLM(performance, design, M=HuberT(1.345)).fit(maxiter=200)
     sigma2 = float(result.scale) ** 2
     if not sigma2 > 0:
         return ordinary
-    return _one_cell(result.params, sigma2, result.bcov_scaled / sigma2, len(u) - 2.0)
+    unscaled = back @ result.bcov_scaled @ back.T / sigma2
+    return _one_cell(back @ result.params, sigma2, unscaled, len(u) - 2.0)
+
+
+def _standardised(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The design [1, (u - mean)/sd] and the matrix that takes its coefficients back to [1, u]."""
+    mean, sd = u.mean(), u.std()
+    design = np.column_stack([np.ones_like(u), (u - mean) / sd])
+    return design, np.array([[1.0, -mean / sd], [0.0, 1.0 / sd]])
 
 
 def _is_exact(line: Posterior, performance: np.ndarray) -> bool:

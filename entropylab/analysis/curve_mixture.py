@@ -8,6 +8,8 @@ import numpy as np
 from scipy.special import gammaln, stdtr, stdtrit
 
 NEGLIGIBLE = 1e-13
+_CLOSE = 1e-7  # a Newton step this small, in scales, leaves an error of its square
+_TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,17 @@ class StudentMixture:
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
         """P(value <= x) [K] at one x a mixture, x [K]."""
-        z = (np.asarray(x, dtype=float)[:, None] - self.location) / self.scale
+        z = (np.asarray(x, dtype=float)[:, None] - self.location) / np.maximum(self.scale, _TINY)
         return stdtr(self.nu, z) @ self.weights
 
-    def quantile(self, p: float) -> np.ndarray:
-        """Quantiles [K] of probability p: bisection on the distribution function, with Newton steps."""
+    def quantile(self, p: float | np.ndarray) -> np.ndarray:
+        """Quantiles [K] of probability p, one or [K]: bisection hastened by Newton steps."""
         kept = self._without_negligible()
-        ends = kept.location + kept.scale * stdtrit(self.nu, p)
+        ends = kept.location + kept.scale * np.reshape(stdtrit(self.nu, p), (-1, 1))
         low, high = ends.min(axis=1), ends.max(axis=1)
         x = ends @ kept.weights
+        rounding = 4.0 * np.finfo(float).eps * np.maximum(np.abs(low), np.abs(high))
+        close = np.maximum(_CLOSE * kept.scale.min(axis=1), rounding)
         for _ in range(200):
             excess = kept.cdf(x) - p
             low, high = np.where(excess < 0, x, low), np.where(excess < 0, high, x)
@@ -49,7 +53,7 @@ class StudentMixture:
             newton = x - np.where(excess == 0, 0.0, step)
             inside = (newton >= low) & (newton <= high)
             new = np.where(inside, newton, 0.5 * (low + high))
-            done = np.abs(new - x) <= 1e-13 * (np.abs(x) + kept.scale.max(axis=1))
+            done = np.abs(new - x) <= np.where(inside, close, rounding)
             x = new
             if done.all():
                 break
@@ -57,14 +61,21 @@ class StudentMixture:
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """Equal-tailed interval: the quantiles (1 - level)/2 and (1 + level)/2, each [K]."""
-        return self.quantile(0.5 * (1.0 - level)), self.quantile(0.5 * (1.0 + level))
+        both = StudentMixture(
+            self.weights, np.tile(self.location, (2, 1)), np.tile(self.scale, (2, 1)), self.nu
+        )
+        k = len(self.location)
+        ends = both.quantile(np.repeat([0.5 * (1.0 - level), 0.5 * (1.0 + level)], k))
+        return ends[:k], ends[k:]
 
     def _density(self, x: np.ndarray) -> np.ndarray:
         nu = self.nu
         norm = np.exp(gammaln(0.5 * (nu + 1)) - gammaln(0.5 * nu)) / np.sqrt(nu * np.pi)
-        z = (x[:, None] - self.location) / self.scale
-        body = np.exp(-0.5 * (nu + 1) * np.log1p(z * z / nu)) / self.scale
-        return np.maximum(norm * (body @ self.weights), np.finfo(float).tiny)
+        scale = np.maximum(self.scale, _TINY)
+        z = (x[:, None] - self.location) / scale
+        with np.errstate(over="ignore"):
+            body = np.exp(-0.5 * (nu + 1) * np.log1p(z * z / nu)) / scale
+        return np.maximum(norm * (body @ self.weights), _TINY)
 
     def _without_negligible(self) -> StudentMixture:
         kept = self.weights > NEGLIGIBLE

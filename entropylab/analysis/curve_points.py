@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from ..errors import InsufficientDataError, InvalidInputError
 
 MIN_POINTS = 3
-MAX_ENTROPY = 300.0
+MAX_ENTROPY = 30.0
+"""Nats a token; a vocabulary of V tokens allows ln V, so that 30 is above any."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,12 @@ def check_points(
         raise InsufficientDataError(f"all {len(t)} points are of step {t[0]:g}: give points of several steps")
     n = None if n_problems is None else _problems(n_problems, r)
     order = np.lexsort((r, h, t))
-    return Points(*(_frozen(column[order]) for column in (h, r, t)), None if n is None else _frozen(n[order]))
+    return Points(
+        entropy=_frozen(h[order]),
+        performance=_frozen(r[order]),
+        steps=_frozen(t[order]),
+        n_problems=None if n is None else _frozen(n[order]),
+    )
 
 
 def finite_vector(name: str, values: ArrayLike) -> np.ndarray:
@@ -89,8 +95,8 @@ def _check_entropy(entropy: np.ndarray) -> None:
     worst = int(np.argmax(entropy))
     if entropy[worst] > MAX_ENTROPY:
         raise InvalidInputError(
-            f"entropy[{worst}] is {entropy[worst]:g}: above {MAX_ENTROPY:g} exp(H) has no use; "
-            "give the entropy a token, in nats"
+            f"entropy[{worst}] is {entropy[worst]:g}, more than any vocabulary allows: "
+            "give the mean entropy of a token, in nats"
         )
     if np.ptp(np.exp(entropy)) <= 1e-12 * np.exp(entropy[worst]):
         raise InsufficientDataError(

@@ -9,7 +9,7 @@ from .jsonable import jsonable
 if TYPE_CHECKING:
     from .curve import CurveFit
 
-_HIDDEN = ("line", "grid")
+_HIDDEN = ("line", "grid", "alternatives")
 
 
 def curve_summary(fit: CurveFit) -> str:

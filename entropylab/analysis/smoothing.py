@@ -12,7 +12,7 @@ MAX_DEGREE = 8
 
 @dataclass(frozen=True)
 class Smoothing:
-    """A fitted trend `values` [m], the `degree` of its polynomial and the clock it runs in, "t" or "log t"."""
+    """A fitted trend `values` [m], the degree of its polynomial and the clock it runs in, "t" or "log t"."""
 
     values: np.ndarray
     degree: int

@@ -67,3 +67,9 @@ def test_joined_mixture_averages_the_distribution_functions():
     x = np.array([-0.3, 0.0, 2.0])
     joined = join([first, second], np.array([0.25, 0.75]))
     np.testing.assert_allclose(joined.cdf(x), 0.25 * first.cdf(x) + 0.75 * second.cdf(x), rtol=1e-12)
+
+
+def test_without_scale_the_quantile_is_the_location():
+    mixture = StudentMixture(np.ones(1), np.array([[0.25]]), np.zeros((1, 1)), 10.0)
+    low, high = mixture.interval(0.95)
+    assert low[0] == high[0] == 0.25
