@@ -62,6 +62,7 @@ class _State:
 
     @property
     def rss(self) -> float:
+        """Residual sum of squares, infinite where the basis overflowed."""
         rss = float(self.residual @ self.residual)
         return rss if np.isfinite(rss) else np.inf
 
