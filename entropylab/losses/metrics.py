@@ -51,9 +51,9 @@ def batch_metrics(batch: TokenBatch, terms: Terms, centred: Centred, selected: T
     metrics = {
         "cov/mean": batch.mean(centred.covariance),
         "selected/count": chosen,
-        "selected/fraction": chosen / n_tokens,
+        "selected/fraction": chosen.double() / n_tokens,
         "selected/cov_mean": (selected * centred.covariance).sum() / chosen.clamp(min=1),
-        "clipped/fraction": clipped / n_tokens,
+        "clipped/fraction": clipped.double() / n_tokens,
         "ratio/mean": inside * (1.0 + k3 - k1),
         "ratio/max": (ratio * batch.inside).amax() if ratio.numel() else ratio.sum(),
         "kl/k1": k1,

@@ -110,6 +110,8 @@ def policy_loss(
         check_values(batch, mask, tensors, may_be_empty=pieces)
     given = next((one.means for one in selections if one is not None), None)
     centred = centre(batch, covariance_on(controls), given)
+    if isinstance(denominator, torch.Tensor):
+        denominator = denominator.detach().to(batch.inside.dtype)
     share = share_of_set(reduction, batch, denominator)
     with torch.no_grad():
         terms = surrogate.terms(batch)

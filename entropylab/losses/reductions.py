@@ -39,7 +39,7 @@ def share_of_set(reduction: str, batch: TokenBatch, denominator: Any) -> Tensor 
     if denominator is None or reduction == "token_sum":
         return 1.0
     local = batch.count if reduction == "token_mean" else (batch.lengths > 0).sum()
-    return local / denominator
+    return local.to(batch.inside.dtype) / denominator
 
 
 def _responses(batch: TokenBatch, denominator: Any) -> Any:

@@ -1,0 +1,202 @@
+"""Token batches, and the plain fp64 formulas that the losses are held against."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from entropylab.losses import advice
+from entropylab.losses.controls.clip_cov import ClipCov
+from entropylab.losses.controls.kl_cov import KLCov
+from entropylab.losses.full_kl import FullKL
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_advice():
+    advice.forget_advice()
+
+
+def _make_tokens(rows=8, length=64, *, seed=0, dtype=torch.float64, vocabulary=5, drift=0.3):
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    lengths = torch.randint(length // 3, length + 1, (rows, 1), generator=g)
+    old = -torch.rand(rows, length, generator=g, dtype=torch.float64).mul(3).square()
+    tokens = SimpleNamespace(
+        logprobs=old + drift * normal(rows, length),
+        old_logprobs=old,
+        advantages=1.5 * normal(rows, length),
+        mask=torch.arange(length).unsqueeze(0) < lengths,
+        entropy=normal(rows, length).abs(),
+        ref_logprobs=old + drift * normal(rows, length),
+        logits=normal(rows, length, vocabulary),
+        ref_logits=normal(rows, length, vocabulary),
+    )
+    for name in ("logprobs", "old_logprobs", "advantages", "entropy", "ref_logprobs", "logits", "ref_logits"):
+        setattr(tokens, name, getattr(tokens, name).to(dtype))
+    for name in ("logprobs", "entropy", "logits"):
+        getattr(tokens, name).requires_grad_()
+    return tokens
+
+
+@pytest.fixture
+def make_tokens():
+    """A factory of random batches; logprobs, entropy and logits are leaves with gradient."""
+    return _make_tokens
+
+
+def _positional(tokens):
+    return tokens.logprobs, tokens.old_logprobs, tokens.advantages, tokens.mask
+
+
+def _optional(tokens, needs):
+    given = {}
+    if "entropy" in needs:
+        given["entropy"] = tokens.entropy
+    if "ref_logprobs" in needs:
+        given["ref_logprobs"] = tokens.ref_logprobs
+    if "full_kl" in needs:
+        given["full_kl"] = FullKL.from_logits(tokens.logits, tokens.ref_logits)
+    return given
+
+
+def _needs(control):
+    controls = control if isinstance(control, (list, tuple)) else [control]
+    return {name for one in controls if one is not None for name in one.needs}
+
+
+@pytest.fixture
+def inputs():
+    """(positional, keyword) arguments of policy_loss for a batch and the control it is for."""
+    return lambda tokens, control: (_positional(tokens), _optional(tokens, _needs(control)))
+
+
+# --- the plain formulas: boolean indexing, autograd and Python loops; nothing of entropylab but its settings
+
+
+def plain_covariance(logprobs, advantages, mask):
+    advantages = _full(advantages, mask)
+    l, a = logprobs.detach().double()[mask], advantages.double()[mask]
+    out = torch.full(mask.shape, math.nan, dtype=torch.float64)
+    out[mask] = (l - l.mean()) * (a - a.mean())
+    return out
+
+
+def _full(advantages, mask):
+    return advantages.unsqueeze(1).expand(mask.shape) if advantages.dim() == 1 else advantages
+
+
+def plain_ranking(covariance, mask, sample_ids):
+    """Valid tokens as (row, position), covariance descending, then (sample_id, position) ascending."""
+    places = [(int(b), int(t)) for b, t in mask.nonzero()]
+    return sorted(places, key=lambda p: (-float(covariance[p]), int(sample_ids[p[0]]), p[1]))
+
+
+def plain_chosen(control, tokens, sample_ids=None):
+    """Tokens of the highest covariance (not for random draws) as bool [B, T]."""
+    mask = tokens.mask.bool()
+    ids = torch.arange(len(mask)) if sample_ids is None else sample_ids
+    logprobs = tokens.logprobs if control.covariance_on == "current" else tokens.old_logprobs
+    covariance = plain_covariance(logprobs, tokens.advantages, mask)
+    n = int(mask.sum())
+    count = getattr(control, "count", None) or max(control.minimum, math.floor(control.fraction * n))
+    chosen = torch.zeros_like(mask)
+    for place in plain_ranking(covariance, mask, ids)[: min(count, n)]:
+        chosen[place] = True
+    return chosen
+
+
+def plain_token_loss(surrogate, tokens):
+    mask = tokens.mask.bool()
+    l, old = tokens.logprobs[mask], tokens.old_logprobs[mask]
+    a, ratio = _full(tokens.advantages, mask)[mask], torch.exp(l - old)
+    kind = type(surrogate).__name__
+    if kind == "REINFORCE":
+        return -a * l, torch.zeros_like(l, dtype=torch.bool)
+    if kind == "ImportanceSampling":
+        return -a * ratio, torch.zeros_like(l, dtype=torch.bool)
+    first, second = -a * ratio, -a * torch.clamp(ratio, 1 - surrogate.low, 1 + surrogate.high)
+    return torch.maximum(first, second), second > first
+
+
+def plain_full_kl(logits, ref_logits, direction):
+    p, q = torch.log_softmax(logits, -1), torch.log_softmax(ref_logits, -1)
+    return (p.exp() * (p - q)).sum(-1) if direction == "reverse_kl" else (q.exp() * (q - p)).sum(-1)
+
+
+def plain_divergence(name, tokens, reference, dead_zone=0.0):
+    """[N] over the valid tokens."""
+    mask = tokens.mask.bool()
+    if name in ("reverse_kl", "forward_kl"):
+        return plain_full_kl(tokens.logits[mask], tokens.ref_logits[mask], name)
+    other = tokens.old_logprobs if reference == "old" else tokens.ref_logprobs
+    d = tokens.logprobs[mask] - other[mask]
+    d = torch.where(d.detach().abs() < dead_zone, torch.zeros_like(d), d)
+    return {
+        "abs_logratio": d.abs(),
+        "k1": d,
+        "k2": d**2 / 2,
+        "k3": torch.exp(-d) - 1 + d,
+    }[name]
+
+
+def plain_reduce(per_token, mask, reduction, denominator):
+    rows = mask.nonzero()[:, 0]
+    if reduction in ("token_mean", "token_sum"):
+        return per_token.sum() / (denominator or len(per_token))
+    sums = [per_token[rows == b] for b in range(len(mask)) if bool(mask[b].any())]
+    sums = [x.mean() if reduction == "seq_mean_token_mean" else x.sum() for x in sums]
+    return torch.stack(sums).sum() / (denominator or len(sums))
+
+
+def plain_loss(tokens, surrogate, control, chosen, *, reduction="token_mean", denominator=None):
+    """The loss, for tokens already chosen (bool [B, T])."""
+    mask = tokens.mask.bool()
+    loss, _ = plain_token_loss(surrogate, tokens)
+    extra = 0.0
+    kind = type(control).__name__
+    if kind in ("ClipCov", "RandomClip"):
+        there = chosen[mask]
+        loss = torch.where(there, 0.0 if control.action == "zero" else loss.detach(), loss)
+    elif kind == "EntropyBonus":
+        loss = loss - control.coef * tokens.entropy[mask]
+    elif kind == "KLPenalty":
+        loss = loss + control.coef * plain_divergence(control.divergence, tokens, "ref")
+    elif isinstance(control, KLCov):
+        there = chosen[mask].double()
+        penalty = plain_divergence(control.divergence, tokens, control.reference, control.dead_zone) * there
+        if control.weight == "token_mean":
+            loss = loss + control.beta * penalty
+        else:
+            extra = control.beta * penalty.sum() / there.sum()
+    return plain_reduce(loss, mask, reduction, denominator) + extra
+
+
+def plain_gradients(tokens, loss):
+    leaves = (tokens.logprobs, tokens.entropy, tokens.logits)
+    grads = torch.autograd.grad(loss, leaves, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, grads, strict=True)]
+
+
+@pytest.fixture
+def plain():
+    """The plain formulas."""
+    return SimpleNamespace(
+        covariance=plain_covariance,
+        ranking=plain_ranking,
+        chosen=plain_chosen,
+        token_loss=plain_token_loss,
+        full_kl=plain_full_kl,
+        loss=plain_loss,
+        gradients=plain_gradients,
+        is_random=lambda control: (
+            type(control).__name__ == "RandomClip" or (isinstance(control, ClipCov) and control.select == "band")
+        ),
+    )
