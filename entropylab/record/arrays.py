@@ -65,3 +65,14 @@ def integers(array: np.ndarray, name: str, dtype: type[np.integer]) -> np.ndarra
     if array.size and (int(array.min()) < bounds.min or int(array.max()) > bounds.max):
         raise InvalidInputError(f"{name} must fit {bounds.dtype}, found {array.min()} to {array.max()}")
     return array.astype(dtype, copy=True)
+
+
+def whole_number(value: Any, name: str, low: int, high: int) -> int:
+    """A whole number in [low, high] from an int, a NumPy integer or a 0-d tensor."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"{name} must be a whole number, got {value!r}") from error
+    if isinstance(value, bool | str) or number != value or not low <= number <= high:
+        raise InvalidInputError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+    return number

@@ -64,6 +64,7 @@ def compact_run(path: str | os.PathLike[str]) -> Compaction:
     """
     folder = open_run(path).path
     before = SnapshotReader(folder).take()
+    _check_compacted(before)
     merged, pending = _split(before)
     if pending:
         moved = _merge_rows(folder, pending)
@@ -74,6 +75,13 @@ def compact_run(path: str | os.PathLike[str]) -> Compaction:
     _delete(folder, _redundant(after))
     steps = {marker.step for marker in pending}
     return Compaction(_count(before), _count(SnapshotReader(folder).take()), len(steps))
+
+
+def _check_compacted(snapshot: Snapshot) -> None:
+    """`RunFormatError` if an earlier merged table cannot be read: writing it anew would lose what it held."""
+    for problem in snapshot.unreadable:
+        if problem.path in snapshot.inventory.compacted[problem.path.split("/")[0]]:
+            raise RunFormatError(problem.message)
 
 
 def _split(snapshot: Snapshot) -> tuple[list[Marker], list[Marker]]:
@@ -166,9 +174,7 @@ def _verify_part(folder: Path, name: str, part: Sequence[Marker], kind: Kind) ->
     originals = stream_rows(folder, [_rows(m, kind) for m in part], _COLUMNS[kind], None)
     copies = stream_rows(folder, [_rows(_moved(m, kind, name), kind) for m in part], _COLUMNS[kind], None)
     if not _same_rows(originals, copies):
-        raise RunFormatError(
-            f"{folder / name}: differs from the files it was merged from; nothing was deleted"
-        )
+        raise RunFormatError(f"{folder / name}: differs from what it was merged from; nothing was deleted")
 
 
 def _same_rows(left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch]) -> bool:

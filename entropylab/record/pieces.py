@@ -127,9 +127,9 @@ def _kept_texts(texts: Sequence[str] | None, kept: np.ndarray) -> list[str] | No
         return None
     if isinstance(texts, str) or len(texts) != kept.size:
         raise InvalidInputError(f"texts must be a list of B = {kept.size} strings, one a response")
-    wrong = next((t for t in texts if not isinstance(t, str)), None)
-    if wrong is not None:
-        raise InvalidInputError(f"texts must hold strings, got {type(wrong).__name__}")
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidInputError(f"texts must hold strings, got {type(text).__name__}")
     return [text for text, keep in zip(texts, kept, strict=True) if keep]
 
 

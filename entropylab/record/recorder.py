@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -14,15 +13,15 @@ import numpy as np
 
 from ..errors import InvalidInputError, MissingInputError, RecorderError
 from ..schema import FORMAT_VERSION
-from .attempts import last_attempt
+from .arrays import whole_number
 from .background import WriterThread
-from .covariance_set import combine
-from .paths import RUN_FILE, evaluation_file, local_path, open_file
+from .paths import evaluation_file, local_path
 from .pieces import Piece, make_piece
-from .run_info import FORMAT_FIELD, attempt_info, merge_info, now, read_info, strict_json
-from .step_files import Origin, load_arrow, write_step
+from .run_info import FORMAT_FIELD, now, strict_json
+from .session import Session
+from .step_files import load_arrow, write_step
 from .token_sampling import TokenSampling
-from .writer import make_folder, write_json
+from .writer import write_json
 
 _INT32 = 2**31 - 1
 _INT16 = 2**15 - 1
@@ -46,23 +45,20 @@ class Recorder:
         method: str | None = None,
         parent: str | None = None,
     ) -> None:
-        world_size = _whole(world_size, "world_size", 1, _INT16)
-        rank = _whole(rank, "rank", 0, world_size - 1)
+        world_size = whole_number(world_size, "world_size", 1, _INT16)
+        rank = whole_number(rank, "rank", 0, world_size - 1)
         config = strict_json({} if config is None else config, "config")
         self._sampling = token_sampling or TokenSampling()
         self.path = local_path(path)
-        previous = read_info(self.path) if (self.path / RUN_FILE).exists() else None
-        make_folder(self.path)
-        self._origin = Origin(self.path, rank, last_attempt(self.path, rank) + 1, world_size, now())
-        self._open_path = self.path / open_file(rank, self.attempt)
-        self._info: dict[str, Any] | None = None
-        if rank == 0:
-            attempt = attempt_info(
-                self.attempt, method=method, config=config, world_size=world_size, sampling=self._sampling
-            )
-            self._info = merge_info(previous, attempt, parent)
-            write_json(self.path / RUN_FILE, self._info)
-        self._write_open_file()
+        self._session = Session(
+            self.path,
+            rank=rank,
+            world_size=world_size,
+            config=config,
+            method=method,
+            parent=parent,
+            sampling=self._sampling,
+        )
         self._pieces: list[Piece] = []
         self._step: int | None = None
         self._last_step = -1
@@ -76,7 +72,7 @@ class Recorder:
     @property
     def attempt(self) -> int:
         """The number of this attempt, from 1."""
-        return self._origin.attempt
+        return self._session.origin.attempt
 
     def record(
         self,
@@ -110,10 +106,10 @@ class Recorder:
         are left out; a micro-step may be empty. The first record of a new step ends the one before.
         """
         given = {k: v for k, v in locals().items() if k not in ("self", "step", "out")}
-        step = _whole(step, "step", 0, _INT32)
-        given["update"] = _whole(update, "update", 0, _INT16)
-        given["micro_step"] = _whole(micro_step, "micro_step", 0, _INT16)
-        given["rollout"] = None if rollout is None else _whole(rollout, "rollout", 0, _INT32)
+        step = whole_number(step, "step", 0, _INT32)
+        given["update"] = whole_number(update, "update", 0, _INT16)
+        given["micro_step"] = whole_number(micro_step, "micro_step", 0, _INT16)
+        given["rollout"] = None if rollout is None else whole_number(rollout, "rollout", 0, _INT32)
         self._check_open()
         self._check_order(step, given["update"], given["micro_step"])
         rows = _rows(logprobs)
@@ -128,8 +124,8 @@ class Recorder:
         self, step: int, *, split: str = "validation", metric: str = "accuracy", value: float, n: int
     ) -> None:
         """Keep one evaluation: ``value`` of ``metric`` over ``n`` problems, after ``step`` steps."""
-        step = _whole(step, "step", 0, _INT32)
-        n = _whole(n, "n", 1, 2**53)
+        step = whole_number(step, "step", 0, _INT32)
+        n = whole_number(n, "n", 1, 2**53)
         number = float(value)
         if not math.isfinite(number):
             raise InvalidInputError(
@@ -148,7 +144,7 @@ class Recorder:
     def end_step(self, step: int) -> None:
         """End a step and write it in the background; when this returns, all steps before it are durable."""
         self._check_open()
-        step = _whole(step, "step", 0, _INT32)
+        step = whole_number(step, "step", 0, _INT32)
         if self._step is None and step == self._last_step:
             return
         if step != self._step:
@@ -171,7 +167,7 @@ class Recorder:
             return
         try:
             self.flush()
-            self._open_path.unlink(missing_ok=True)
+            self._session.end()
         finally:
             self._stop()
 
@@ -191,34 +187,17 @@ class Recorder:
         if self._closed or os.getpid() != self._pid:
             return
         self._stop()
-        try:
-            self._write_open_file(interrupted=reason, step_under_way=self._step)
-        except OSError:
-            return  # the file of the open recorder is still there and tells the same
+        self._session.interrupt(reason, self._step)
 
     def _write_step(self, step: int, pieces: list[Piece]) -> None:
         """On the writer thread: the step's files, and in `_run.json` what the covariance was centred over."""
-        marker = write_step(self._origin, step, pieces, self._sampling)
-        if self._info is None:
-            return
-        label = combine([self._info["covariance_set"], *(u.covariance_set for u in marker.updates)])
-        if label != self._info["covariance_set"]:
-            self._info["covariance_set"] = label
-            write_json(self.path / RUN_FILE, self._info)
+        marker = write_step(self._session.origin, step, pieces, self._sampling)
+        self._session.note_covariance_sets(u.covariance_set for u in marker.updates)
 
     def _stop(self) -> None:
         self._closed = True
         atexit.unregister(self._abandon)
         self._writer.stop()
-
-    def _write_open_file(self, **note: Any) -> None:
-        content = {
-            FORMAT_FIELD: FORMAT_VERSION,
-            "kind": "open",
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-        }
-        write_json(self._open_path, {**content, "created": now(), **note})
 
     def _check_open(self) -> None:
         if self._closed:
@@ -242,9 +221,10 @@ class Recorder:
 
     def _default_ids(self, step: int, rows: int) -> np.ndarray:
         """Ids of responses that were not given any: unique over steps and ranks."""
+        origin = self._session.origin
         first = self._rows_of_step if self._step == step else 0
         index = np.arange(first, first + rows, dtype=np.int64)
-        return (np.int64(step) << 32) + index * self._origin.world_size + self._origin.rank
+        return (np.int64(step) << 32) + index * origin.world_size + origin.rank
 
 
 def _rows(logprobs: Any) -> int:
@@ -263,14 +243,3 @@ def _loss_tokens(out: Any) -> Mapping[str, Any]:
     if "covariance" not in tokens:
         raise MissingInputError(f"out.tokens must hold 'covariance', it holds {sorted(tokens)}")
     return tokens
-
-
-def _whole(value: Any, name: str, low: int, high: int) -> int:
-    """A whole number in [low, high] from an int, a NumPy integer or a 0-d tensor."""
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(f"{name} must be a whole number, got {value!r}") from error
-    if isinstance(value, bool | str) or number != value or not low <= number <= high:
-        raise InvalidInputError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-    return number

@@ -33,7 +33,7 @@ class Origin:
 
 
 def load_arrow() -> None:
-    """Load now what pyarrow loads at its first conversion: a thread cannot do so while the interpreter ends."""
+    """Load now what pyarrow loads at its first conversion: a thread cannot while the interpreter ends."""
     pa.scalar(0)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidInputError
+from .arrays import whole_number
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
@@ -33,14 +34,11 @@ class TokenSampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.every_steps, bool)
-            or int(self.every_steps) != self.every_steps
-            or self.every_steps < 1
-        ):
-            raise InvalidInputError(f"every_steps must be a whole number >= 1, got {self.every_steps!r}")
-        if not 0.0 < self.response_fraction <= 1.0:
-            raise InvalidInputError(f"response_fraction must be in (0, 1], got {self.response_fraction!r}")
+        whole_number(self.every_steps, "every_steps", 1, 2**31 - 1)
+        whole_number(self.seed, "seed", -(2**63), 2**63 - 1)
+        fraction = self.response_fraction
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0.0 < fraction <= 1.0:
+            raise InvalidInputError(f"response_fraction must be in (0, 1], got {fraction!r}")
 
     @property
     def weight(self) -> float | None:

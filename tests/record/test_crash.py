@@ -74,11 +74,16 @@ def test_killed_twice_and_restarted(tmp_path):
         assert recorder.attempt == 3
 
 
-def test_an_error_in_the_training_loop_drops_the_step_under_way_and_tells(tmp_path, batch):
-    with pytest.raises(ZeroDivisionError), el.Recorder(tmp_path / "r") as recorder:
+def train_and_fail(path, batch, error: Exception) -> None:
+    with el.Recorder(path) as recorder:
         recorder.record(0, **batch(0))
         recorder.record(1, **batch(1))
-        raise ZeroDivisionError("boom")
+        raise error
+
+
+def test_an_error_in_the_training_loop_drops_the_step_under_way_and_tells(tmp_path, batch):
+    with pytest.raises(ZeroDivisionError):
+        train_and_fail(tmp_path / "r", batch, ZeroDivisionError("boom"))
     run = el.open_run(tmp_path / "r")
     assert run.steps()["step"].tolist() == [0]
     (problem,) = run.problems()
@@ -120,10 +125,8 @@ def test_a_run_under_way_in_this_process_is_no_problem(tmp_path, batch):
 
 
 def test_a_restart_does_not_inherit_the_interruption_of_the_attempt_before(tmp_path, batch):
-    with pytest.raises(ValueError, match="x"), el.Recorder(tmp_path / "r") as recorder:
-        recorder.record(0, **batch(0))
-        recorder.record(1, **batch(1))
-        raise ValueError("x")
+    with pytest.raises(ValueError, match="x"):
+        train_and_fail(tmp_path / "r", batch, ValueError("x"))
     with el.Recorder(tmp_path / "r") as recorder:
         assert recorder.attempt == 2
         recorder.record(1, **batch(1))

@@ -1,0 +1,208 @@
+"""Compaction changes the number of files and nothing else, and survives being killed anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+import entropylab as el
+from entropylab.errors import RunFormatError
+from entropylab.record import compaction
+from entropylab.record.compaction import compact_run
+
+
+def content(run: el.Run) -> dict[str, pd.DataFrame]:
+    return {
+        "steps": run.steps(),
+        "updates": run.steps(by="update"),
+        "evaluations": run.evaluations(),
+        "tokens": pa.Table.from_batches(list(run.tokens())).to_pandas(),
+        "responses": pa.Table.from_batches(list(run.responses())).to_pandas(),
+    }
+
+
+def check_same(before: dict[str, pd.DataFrame], run: el.Run) -> None:
+    for name, frame in content(run).items():
+        pd.testing.assert_frame_equal(before[name], frame, check_exact=True)
+
+
+def files(folder) -> list[str]:
+    return sorted(
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and "cache" not in p.parts
+    )
+
+
+@pytest.fixture(params=[1, 3])
+def run(request, make_run, tmp_path):
+    return make_run(tmp_path / "r", steps=5, prompts=6, group=4, world_size=request.param)
+
+
+def test_the_content_is_the_same_and_the_files_are_few(run):
+    before = content(run)
+    direct = pd.read_parquet(run.path / "tokens")
+    done = compact_run(run.path)
+    after = el.open_run(run.path)
+    check_same(before, after)
+    check_same(before, run)  # a reader that was open all the time
+    pd.testing.assert_frame_equal(direct, pd.read_parquet(run.path / "tokens"))
+    assert after.problems() == []
+    assert files(run.path) == [
+        "_run.json",
+        "evaluations/compacted.parquet",
+        "markers/compacted.parquet",
+        "responses/compacted/steps-000000-000004-a1.parquet",
+        "tokens/compacted/steps-000000-000004-a1.parquet",
+    ]
+    ranks = before["steps"]["n_ranks"][0]
+    assert (done.steps_merged, done.files_before, done.files_after) == (5, 15 * ranks + 18, 4)
+    assert after.token_steps() == [0, 1, 2, 3, 4]
+    part = pa.Table.from_batches(list(after.tokens(steps=[1, 3], columns=["logprob"]))).to_pandas()
+    wanted = before["tokens"][before["tokens"]["step"].isin([1, 3])][["logprob"]]
+    pd.testing.assert_frame_equal(part, wanted.reset_index(drop=True))
+
+
+def test_twice_is_once(run):
+    compact_run(run.path)
+    stamps = {name: os.stat(run.path / name).st_mtime_ns for name in files(run.path)}
+    again = compact_run(run.path)
+    assert (again.steps_merged, again.files_before, again.files_after) == (0, 4, 4)
+    assert stamps == {name: os.stat(run.path / name).st_mtime_ns for name in files(run.path)}
+
+
+def test_parts_end_at_whole_steps(run, monkeypatch):
+    before = content(run)
+    monkeypatch.setattr(compaction, "ROWS_PER_FILE", 150)
+    compact_run(run.path)
+    assert len(list((run.path / "tokens/compacted").iterdir())) > 1
+    check_same(before, el.open_run(run.path))
+
+
+def test_a_compacted_run_goes_on(make_run, tmp_path, batch):
+    run = make_run(tmp_path / "r", steps=4, prompts=6, group=4)
+    compact_run(run.path)
+    with el.Recorder(run.path) as recorder:
+        assert recorder.attempt == 2
+        for step in (2, 3, 4):
+            recorder.record(step, **batch(step))
+        recorder.evaluate(4, value=0.9, n=3)
+    run = el.open_run(run.path)
+    before, problems = content(run), run.problems()
+    assert before["steps"]["step"].tolist() == [0, 1, 2, 3, 4]
+    assert {p.kind for p in problems} == {"superseded"}
+    compact_run(run.path)
+    check_same(before, el.open_run(run.path))
+    assert el.open_run(run.path).problems() == problems
+    with el.Recorder(run.path) as recorder:
+        assert recorder.attempt == 3
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "moment", ["_write_part", "_verify_part", "_commit_markers", "_commit_evaluations", "_delete"]
+)
+@pytest.mark.parametrize("after_it", [False, True])
+def test_killed_anywhere_nothing_is_lost_and_the_next_one_finishes(
+    make_run, tmp_path, monkeypatch, moment, after_it
+):
+    run = make_run(tmp_path / "r", steps=3, prompts=6, group=4, world_size=2)
+    before = content(run)
+    step = getattr(compaction, moment)
+
+    def dies(*arguments):
+        if after_it:
+            step(*arguments)
+        elif moment == "_delete":
+            step(arguments[0], arguments[1][::2])  # half way through
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction, moment, dies)
+        with pytest.raises(KilledError):
+            compact_run(run.path)
+    check_same(before, el.open_run(run.path))
+    assert {p.kind for p in el.open_run(run.path).problems()} <= {"leftover"}
+    compact_run(run.path)
+    check_same(before, el.open_run(run.path))
+    assert el.open_run(run.path).problems() == []
+    assert len(files(run.path)) == 5
+
+
+def test_a_damaged_file_stops_it_before_anything_is_deleted(make_run, tmp_path):
+    run = make_run(tmp_path / "r", steps=3, prompts=6, group=4)
+    path = run.path / "tokens/step-000001/rank-0000-a1.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    before = files(run.path)
+    with pytest.raises(RunFormatError, match="step-000001/rank-0000-a1"):
+        compact_run(run.path)
+    assert files(run.path) == before
+
+
+def test_a_merged_file_that_differs_is_never_committed(make_run, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "r", steps=2, prompts=6, group=4)
+    before = content(run)
+    write = compaction._write_part
+
+    def write_wrong(folder, name, part, kind):
+        write(folder, name, part, kind)
+        if kind == "tokens":
+            table = pq.read_table(folder / name)
+            column = pc.invert(table["selected"])
+            index = table.schema.names.index("selected")
+            pq.write_table(table.set_column(index, table.schema.field(index), column), folder / name)
+
+    monkeypatch.setattr(compaction, "_write_part", write_wrong)
+    with pytest.raises(RunFormatError, match="differs from what it was merged from"):
+        compact_run(run.path)
+    check_same(before, el.open_run(run.path))
+
+
+def test_incomplete_and_superseded_steps_stay_as_they_are(make_run, tmp_path, batch):
+    run = make_run(tmp_path / "r", steps=4, prompts=6, group=4)
+    (run.path / "markers/step-000003/rank-0000-a1.json").unlink()
+    with el.Recorder(run.path) as recorder:
+        recorder.record(2, **batch(2))
+    run = el.open_run(run.path)
+    before, problems = content(run), run.problems()
+    compact_run(run.path)
+    check_same(before, el.open_run(run.path))
+    assert el.open_run(run.path).problems() == problems
+    assert "tokens/step-000002/rank-0000-a1.parquet" in files(run.path)
+
+
+def test_nan_rows_and_sampled_rows_are_kept(tmp_path, batch):
+    sampling = el.TokenSampling(every_steps=2, response_fraction=0.5)
+    with el.Recorder(tmp_path / "r", token_sampling=sampling) as recorder:
+        for step in range(4):
+            b = batch(step)
+            b["logprobs"][:, 0] = float("nan")
+            recorder.record(step, **b)
+    before = content(el.open_run(tmp_path / "r"))
+    compact_run(tmp_path / "r")
+    check_same(before, el.open_run(tmp_path / "r"))
+
+
+def test_a_damaged_compacted_file_is_named(make_run, tmp_path):
+    run = make_run(tmp_path / "r", steps=3, prompts=6, group=4)
+    compact_run(run.path)
+    for name in files(run.path)[1:]:
+        shutil.copytree(run.path, tmp_path / "copy")
+        path = tmp_path / "copy" / name
+        path.write_bytes(path.read_bytes()[:100])
+        broken = el.open_run(tmp_path / "copy")
+        assert any((p.kind, p.path) == ("unreadable_file", name) for p in broken.problems())
+        if name.startswith(("markers", "evaluations")):
+            with pytest.raises(RunFormatError, match="compacted"):
+                compact_run(tmp_path / "copy")
+        if name.startswith(("tokens", "markers")):
+            with pytest.raises(RunFormatError, match="compacted"):
+                list(broken.tokens())
+        shutil.rmtree(tmp_path / "copy")
