@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from .cluster_bootstrap import Floats, cluster_error
 
@@ -47,14 +46,19 @@ class PowerLawCheck:
 
 def check_power_law(logs: Floats, codes: NDArray[np.intp], threshold: float, seed: int = 0) -> PowerLawCheck:
     """Test the logs ln(x/u) > 0, [k], of tokens in clusters `codes` [k] against an exponential."""
-    k, scale = len(logs), float(logs.mean())
+    effective = effective_size(logs - logs.mean(), codes)
+    distance, curved = exponential_distance(logs), curvature(logs)
+    fit_p, curvature_p = _simulated(distance, curved, effective, seed)
+    exponent = 1 / float(logs.mean())
+    return PowerLawCheck(threshold, len(logs), effective, exponent, distance, fit_p, curved, curvature_p)
+
+
+def effective_size(influence: Floats, codes: NDArray[np.intp]) -> float:
+    """Independent tokens worth as much as these, at most as many: k (token error / cluster error)²."""
+    k = len(influence)
     _, local = np.unique(codes, return_inverse=True)
-    error = cluster_error(logs - scale, local)
-    effective = float(np.clip((scale / error) ** 2, 2, k)) if error > 0 else float(k)
-    distance = exponential_distance(logs)
-    curvature, curvature_p = curvature_test(logs, local)
-    fit_p = fit_probability(distance, round(effective), seed)
-    return PowerLawCheck(threshold, k, effective, 1 / scale, distance, fit_p, curvature, curvature_p)
+    clustered, alone = cluster_error(influence, local), cluster_error(influence, np.arange(k))
+    return float(np.clip(k * (alone / clustered) ** 2, 2, k)) if clustered > 0 else float(k)
 
 
 def exponential_distance(logs: Floats) -> float:
@@ -65,17 +69,19 @@ def exponential_distance(logs: Floats) -> float:
     return float(max((fitted - steps[:-1]).max(), (steps[1:] - fitted).max()))
 
 
-def fit_probability(distance: float, k: int, seed: int = 0) -> float:
-    """p = (1 + #{D* >= D})/(B + 1) of the distance, over simulated exponential samples of size k."""
-    rng, size = np.random.default_rng(seed), min(k, _MAX_SIMULATED)
-    scaled = distance * np.sqrt(k / size)
-    larger = sum(exponential_distance(rng.exponential(size=size)) >= scaled for _ in range(_SIMULATIONS))
-    return (1 + larger) / (_SIMULATIONS + 1)
+def curvature(logs: Floats) -> float:
+    """mean(l²)/(2 mean(l)²), 1 for a power law."""
+    return float((logs**2).mean() / (2 * logs.mean() ** 2))
 
 
-def curvature_test(logs: Floats, codes: NDArray[np.intp]) -> tuple[float, float]:
-    """(mean(l²)/(2 mean(l)²), one-sided p that it is 1 or more), its error by clusters (delta method)."""
-    first, second = logs.mean(), (logs**2).mean()
-    value = second / (2 * first**2)
-    error = value * cluster_error(logs**2 / second - 2 * logs / first + 1, codes)
-    return float(value), float(norm.cdf((value - 1) / error)) if error > 0 else 0.5
+def _simulated(distance: float, curved: float, effective: float, seed: int) -> tuple[float, float]:
+    """p = (1 + #{at least as extreme})/(B + 1) of both, over exponential samples of the effective size.
+
+    Beyond 20,000 the samples stay there and the deviations are scaled by the root of the size.
+    """
+    rng, size = np.random.default_rng(seed), min(round(effective), _MAX_SIMULATED)
+    scale = np.sqrt(effective / size)
+    samples = [rng.exponential(size=size) for _ in range(_SIMULATIONS)]
+    larger = sum(exponential_distance(x) >= scale * distance for x in samples)
+    steeper = sum(curvature(x) - 1 <= scale * (curved - 1) for x in samples)
+    return (1 + larger) / (_SIMULATIONS + 1), (1 + steeper) / (_SIMULATIONS + 1)

@@ -45,19 +45,21 @@ class Figures:
         """The inverse of `flat`, over any leading axes."""
         m, lead = len(FRACTIONS), flat.shape[:-1]
         top, share, null, index = np.split(flat, [m, 4 * m, 5 * m], axis=-1)
-        return cls(top, share.reshape(*lead, m, 3), null, index.reshape(*lead, -1, 3))
+        return cls(top, share.reshape(*lead, m, 3), null, index.reshape(*lead, index.shape[-1] // 3, 3))
 
 
 @dataclass(frozen=True)
 class Side:
     """One side of the covariance, mirrored so that its tail is on the right; values descending, [n].
 
-    What each replicate needs is summed by cluster once: `tops`, `totals` [clusters, 3], `null_tops`, `tails`.
+    `share` = ⌈f n⌉/n, [m]. What each replicate needs is summed by cluster once: `tops`, `totals`
+    [clusters, 3], `null_tops`, `tails`.
     """
 
     values: Floats
     ranked_codes: NDArray[np.intp]
     clusters: Clusters
+    share: Floats
     tops: ReweightedTops
     totals: Floats
     null: IndependentProduct | None
@@ -70,27 +72,27 @@ class Side:
         covariance, clusters = sign * sample.covariance, sample.clusters
         order = np.argsort(-covariance, kind="stable")
         values, ranked = covariance[order], clusters.codes[order]
-        tops = ReweightedTops.of(values, ranked, clusters.count, FRACTIONS)
+        share = np.array([top_count(f, len(values)) for f in FRACTIONS]) / len(values)
+        tops = ReweightedTops.of(values, ranked, clusters.count, share)
         totals = cluster_sums(denominators(covariance), clusters.codes, clusters.count)
         null = null_tops = None
         if sample.logprobs is not None and sample.advantages is not None:
             null = IndependentProduct.of(sample.logprobs, sign * sample.advantages)
-            null_tops = ReweightedProduct.of(null, clusters, FRACTIONS)
-        return cls(values, ranked, clusters, tops, totals, null, null_tops, _tails(values, ranked))
+            null_tops = ReweightedProduct.of(null, clusters, share)
+        return cls(values, ranked, clusters, share, tops, totals, null, null_tops, _tails(values, ranked))
 
     def point(self) -> Figures:
         """The figures of the sample itself, k = ⌈f n⌉."""
-        share = np.array([top_count(f, len(self.values)) for f in FRACTIONS]) / len(self.values)
         top = top_means(self.values)
-        null = np.full(len(top), np.nan) if self.null is None else self.null.top_means(share)
+        null = np.full(len(top), np.nan) if self.null is None else self.null.top_means(self.share)
         index = np.array([tail.estimate() for tail in self.tails.values()]).reshape(-1, 3)
-        sums = top * share * len(self.values)
+        sums = top * self.share * len(self.values)
         return Figures(top, shares(sums, self.totals.sum(axis=0)), null, index)
 
     def replicate(self, counts: Floats) -> Figures:
         """The same where cluster c is drawn `counts[c]` times; thresholds of ξ are held fixed."""
         top = self.tops.top_means(counts)
-        sums = top * FRACTIONS * (self.clusters.sizes @ counts)
+        sums = top * self.share * (self.clusters.sizes @ counts)
         null = np.full(len(top), np.nan) if self.null_tops is None else self.null_tops.top_means(counts)
         index = np.array([tail.replicate(counts) for tail in self.tails.values()]).reshape(-1, 3)
         return Figures(top, shares(sums, counts @ self.totals), null, index)
