@@ -62,9 +62,8 @@ class Attribution:
         where = f"steps {self.steps[0]} to {self.steps[-1]}, {self.n:,} tokens, {self.n_prompts:,} prompts"
         lines = [f"{self._most(TAIL)} ({where})."]
         if self.n_selected:
-            lines.append(
-                f"{self._most(SELECTED)}; selected: {self.n_selected:,}, {self.selected_share:.3%} of all."
-            )
+            size = f"{self.n_selected:,} tokens, {100 * self.selected_share:.2g} % of all"
+            lines.append(f"{self._most(SELECTED)} ({size}).")
         else:
             lines.append(f"No token was selected (method {self.method}).")
         lines += [text for name in (TAIL, SELECTED) if (text := self._enriched(name))]
@@ -73,9 +72,9 @@ class Attribution:
     def _most(self, name: str) -> str:
         rows = self.quadrants[self.quadrants["set"] == name]
         row = rows.loc[rows["share"].idxmax()]
-        interval = f"({row['share_low']:.0%} to {row['share_high']:.0%})"
+        share, low, high = (100 * row[key] for key in ("share", "share_low", "share_high"))
         noun = "tokens of highest covariance (top 2 %)" if name == TAIL else "selected tokens"
-        return f"{row['share']:.0%} {interval} of the {noun} are {_WORDS[row['quadrant']]}"
+        return f"{share:.0f} % ({low:.0f} to {high:.0f} %) of the {noun} are {_WORDS[row['quadrant']]}"
 
     def _enriched(self, name: str) -> str:
         rows = self.tokens[(self.tokens["set"] == name) & (self.tokens["low"] > 1)]

@@ -47,12 +47,12 @@ def gpd(excess: Floats) -> tuple[float, float]:
     best = int(np.nanargmax(profile(grid, xi)))
     around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
 
-    def cost(theta: float) -> float:
+    def _cost(theta: float) -> float:
         value = profile(np.array([theta]), np.array([np.log1p(theta * excess).mean()]))[0]
         return -value if np.isfinite(value) else _FORBIDDEN
 
-    found = minimize_scalar(cost, bounds=around, method="bounded", options={"xatol": 1e-12 / excess.mean()})
-    theta = float(found.x) if found.fun <= cost(grid[best]) else float(grid[best])
+    found = minimize_scalar(_cost, bounds=around, method="bounded", options={"xatol": 1e-12 / excess.mean()})
+    theta = float(found.x) if found.fun <= _cost(grid[best]) else float(grid[best])
     fitted = float(np.log1p(theta * excess).mean())
     return fitted, fitted / theta
 
