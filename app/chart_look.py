@@ -1,0 +1,164 @@
+"""What all Plotly figures of the dashboard share: one layout, one way to draw a line, a ghost and a band."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import ArrayLike, NDArray
+
+from entropylab.plots.style import BAND, DIVERGING, GHOST, LINE_WIDTH, SEQUENTIAL, Style
+
+MAX_POINTS = 1000
+"""Points of a line on screen; longer ones keep the smallest and the largest value of each stretch."""
+
+CLEAR = "rgba(0,0,0,0)"
+GRID = "rgba(128,128,128,0.16)"
+AXIS = "rgba(128,128,128,0.55)"
+CONFIG = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+    "toImageButtonOptions": {"format": "svg", "filename": "entropylab"},
+    "responsive": True,
+}
+
+
+def rgba(color: str, alpha: float) -> str:
+    """A ``#rrggbb`` colour with an opacity."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha:g})"
+
+
+def diverging(limit: float) -> dict[str, object]:
+    """Plotly's colour settings of a signed quantity: symmetric, white at 0."""
+    stops = [[0.0, DIVERGING[0]], [0.5, DIVERGING[1]], [1.0, DIVERGING[2]]]
+    return {"colorscale": stops, "cmin": -limit, "cmid": 0.0, "cmax": limit}
+
+
+def sequential(dark: bool) -> list[list[object]]:
+    """The colour scale of the step: late = most contrast against the page."""
+    low, high = SEQUENTIAL
+    return [[0.0, "#2F5D8C"], [1.0, low]] if dark else [[0.0, "#B9D3EA"], [1.0, high]]
+
+
+def empty_figure(height: int = 260) -> go.Figure:
+    """A figure with the common layout: clear background, quiet grid, room only where text stands."""
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 12, "t": 34, "b": 8},
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        font={"size": 12},
+        hovermode="x unified",
+        hoverlabel={"font": {"size": 12}},
+        showlegend=False,
+        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
+        dragmode="zoom",
+    )
+    axis = {
+        "showline": True,
+        "linecolor": AXIS,
+        "linewidth": 1,
+        "gridcolor": GRID,
+        "zeroline": False,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": AXIS,
+        "automargin": True,
+        "title": {"standoff": 10, "font": {"size": 12}},
+    }
+    figure.update_xaxes(**axis, showgrid=False)
+    figure.update_yaxes(**axis)
+    return figure
+
+
+def title(figure: go.Figure, text: str) -> go.Figure:
+    """A small bold title at the top left."""
+    figure.update_layout(title={"text": f"<b>{text}</b>", "x": 0, "xref": "paper", "font": {"size": 13}})
+    return figure
+
+
+def line_style(style: Style, width: float = LINE_WIDTH) -> dict[str, object]:
+    """Plotly's line settings of a run's or a method's style."""
+    return {"color": style.color, "dash": style.dash, "width": width}
+
+
+def thinned(x: ArrayLike, y: ArrayLike, limit: int = MAX_POINTS) -> tuple[NDArray, NDArray]:
+    """At most ``limit`` points: the smallest and the largest of each stretch, in their order."""
+    xs, ys = np.asarray(x), np.asarray(y, dtype=float)
+    if len(xs) <= limit:
+        return xs, ys
+    kept: list[int] = []
+    for chunk in np.array_split(np.arange(len(xs)), limit // 2):
+        values = ys[chunk]
+        finite = chunk[np.isfinite(values)]
+        kept += (
+            sorted({finite[np.argmin(ys[finite])], finite[np.argmax(ys[finite])]})
+            if len(finite)
+            else [chunk[0]]
+        )
+    return xs[kept], ys[kept]
+
+
+def add_line(figure: go.Figure, x: ArrayLike, y: ArrayLike, style: Style, name: str, **extra: object) -> None:
+    """One thinned line; ``extra`` goes to the trace."""
+    xs, ys = thinned(x, y)
+    settings = {"mode": "lines", "line": line_style(style), "name": name, "connectgaps": False} | extra
+    figure.add_trace(go.Scatter(x=xs, y=ys, **settings))
+
+
+def add_ghost(figure: go.Figure, x: ArrayLike, y: ArrayLike, style: Style) -> None:
+    """The raw data under a smoothed line: faint, without hover."""
+    line = {"color": rgba(style.color, GHOST), "width": 1}
+    add_line(figure, x, y, style, "raw", line=line, hoverinfo="skip")
+
+
+def add_band(
+    figure: go.Figure,
+    x: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    color: str,
+    name: str = "",
+    **extra: object,
+) -> None:
+    """An interval as a soft band without an edge; bands have few points and are not thinned."""
+    xs, lows, highs = (np.asarray(v, dtype=float) for v in (x, low, high))
+    keep = np.isfinite(lows) & np.isfinite(highs)
+    xs, lows, highs = xs[keep], lows[keep], highs[keep]
+    settings = {"fillcolor": rgba(color, BAND), "showlegend": bool(name)} | extra
+    figure.add_trace(
+        go.Scatter(
+            x=np.concatenate([xs, xs[::-1]]),
+            y=np.concatenate([highs, lows[::-1]]),
+            fill="toself",
+            mode="lines",
+            line={"width": 0, "color": CLEAR},
+            hoverinfo="skip",
+            name=name,
+            **settings,
+        )
+    )
+
+
+def zero_line(figure: go.Figure) -> None:
+    """A quiet line where the quantity is 0."""
+    figure.add_hline(y=0, line={"color": AXIS, "width": 1, "dash": "dot"}, layer="below")
+
+
+def log_axis(low: float, high: float) -> dict[str, object]:
+    """A logarithmic axis whose ticks are round numbers written out: 1, 2, 5 of each decade, fewer if many."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    steps = (1, 2, 5) if len(decades) <= 4 else (1,)
+    ticks = [step * 10.0**power for power in decades for step in steps]
+    shown = [tick for tick in ticks if low / 1.2 <= tick <= high * 1.2]
+    return {"type": "log", "tickvals": shown, "ticktext": [f"{tick:,g}" for tick in shown]}
+
+
+def share_x(figures: Iterable[go.Figure], low: float, high: float) -> None:
+    """The same range of the horizontal axis for all figures of a view."""
+    pad = (high - low) * 0.02 or 1.0
+    for figure in figures:
+        figure.update_xaxes(range=[low - pad, high + pad])

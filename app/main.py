@@ -1,0 +1,43 @@
+"""Entry of the dashboard: the pages, and the sidebar that they share."""
+
+from __future__ import annotations
+
+import page_style
+import run_data
+import run_picker
+import streamlit as st
+from notices import say
+
+PAGES = (
+    ("views/overview.py", "Overview", ":material/monitoring:"),
+    ("views/law.py", "Law", ":material/show_chart:"),
+    ("views/tails.py", "Tails", ":material/ssid_chart:"),
+    ("views/selection.py", "Selection", ":material/grid_view:"),
+)
+
+NO_RUNS = (
+    "There is no run to show yet. Make three small ones with `entropylab demo` (about two minutes on a laptop), "
+    "or open your own with `entropylab dashboard PATH`."
+)
+
+
+def main() -> None:
+    st.set_page_config(page_title="entropylab", page_icon=":material/blur_on:", layout="wide")
+    page_style.apply()
+    page = st.navigation(
+        [st.Page(path, title=title, icon=icon, default=path == PAGES[0][0]) for path, title, icon in PAGES],
+        position="top",
+    )
+    found = run_data.discover()
+    for sentence in found.unreadable:
+        say(sentence)
+    if not found.entries:
+        st.title("entropylab", anchor=False)
+        st.markdown(NO_RUNS)
+        return
+    with st.sidebar:
+        run_picker.show(found.entries)
+    page.run()
+
+
+main()

@@ -1,0 +1,34 @@
+"""How quantities of the log are called on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+METRICS = {
+    "accuracy": "accuracy (T=1)",
+    "accuracy_greedy": "accuracy (greedy)",
+    "pass@8": "pass@8",
+}
+"""Evaluation metrics in the order in which they are shown."""
+
+ENTROPIES = {
+    "entropy_token_mean": "mean over tokens",
+    "entropy_response_mean": "mean over responses",
+}
+
+QUADRANTS = {
+    "low_above": "Low probability, advantage above",
+    "high_above": "High probability, advantage above",
+    "low_below": "Low probability, advantage below",
+    "high_below": "High probability, advantage below",
+}
+
+
+def metric_label(metric: str) -> str:
+    """A metric as people read it; one that is not known keeps its own name."""
+    return METRICS.get(metric, metric)
+
+
+def in_order(metrics: Collection[str]) -> list[str]:
+    """The known metrics first, in their order, then the others."""
+    return [m for m in METRICS if m in metrics] + sorted(m for m in metrics if m not in METRICS)

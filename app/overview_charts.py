@@ -1,0 +1,98 @@
+"""The overview's small panels: one quantity each, a line a run, or a line and the seeds' spread a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import chart_look as look
+import pandas as pd
+import plotly.graph_objects as go
+from quantities import Quantity
+
+from entropylab.analysis.trajectories import over_seeds, smoothed
+from entropylab.plots.style import Style
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run as the charts call it: its name, the family whose runs are gathered, and its style."""
+
+    name: str
+    family: str
+    style: Style
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the panels are drawn: gathered by family, smoothed over so many steps, over steps or tokens."""
+
+    by_family: bool
+    window: int
+    x: str
+
+    @property
+    def column(self) -> str:
+        """The column of the horizontal axis."""
+        return "tokens" if self.x == "tokens" else "step"
+
+    @property
+    def x_title(self) -> str:
+        """What the horizontal axis says."""
+        return "tokens trained on" if self.x == "tokens" else "step"
+
+
+def panel_figure(
+    quantity: Quantity, series: Mapping[Line, pd.DataFrame], drawing: Drawing, height: int = 230
+) -> go.Figure:
+    """A line a run over its raw ghost; gathered, the mean of each family in the band of its runs."""
+    figure = look.title(look.empty_figure(height), quantity.title)
+    if drawing.by_family:
+        for members in _families(series).values():
+            _family_line(figure, quantity, members, [series[line] for line in members], drawing)
+    else:
+        for line, frame in series.items():
+            _run_line(figure, quantity, line, frame, drawing)
+    figure.update_xaxes(title={"text": drawing.x_title})
+    if quantity.zero_line:
+        look.zero_line(figure)
+    if quantity.from_zero:
+        figure.update_yaxes(rangemode="tozero")
+    if quantity.is_share:
+        figure.update_yaxes(tickformat=".1%")
+    return figure
+
+
+def _families(series: Mapping[Line, pd.DataFrame]) -> dict[str, list[Line]]:
+    families: dict[str, list[Line]] = {}
+    for line in series:
+        families.setdefault(line.family, []).append(line)
+    return families
+
+
+def _run_line(
+    figure: go.Figure, quantity: Quantity, line: Line, frame: pd.DataFrame, drawing: Drawing
+) -> None:
+    if drawing.window > 1:
+        look.add_ghost(figure, frame[drawing.column], frame["value"], line.style)
+    smooth = smoothed(frame, drawing.window)
+    hover = f"%{{y:{quantity.hover}}}"
+    look.add_line(figure, smooth[drawing.column], smooth["value"], line.style, line.name, hovertemplate=hover)
+
+
+def _family_line(
+    figure: go.Figure,
+    quantity: Quantity,
+    members: Sequence[Line],
+    frames: Sequence[pd.DataFrame],
+    drawing: Drawing,
+) -> None:
+    if len(members) == 1:
+        _run_line(figure, quantity, members[0], frames[0], drawing)
+        return
+    gathered = over_seeds([smoothed(frame, drawing.window) for frame in frames])
+    x, style = gathered[drawing.column], members[0].style
+    look.add_band(figure, x, gathered["low"], gathered["high"], style.color)
+    name = f"{members[0].family}, mean of {len(members)} runs"
+    hover = f"%{{y:{quantity.hover}}}"
+    look.add_line(figure, x, gathered["value"], style, name, hovertemplate=hover)

@@ -1,0 +1,93 @@
+"""The quantities of the overview: what they are called, and their series of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import metric_names
+import pandas as pd
+import run_data
+from run_data import Entry
+from wording import number, share
+
+from entropylab.analysis.trajectories import evaluation_series, step_series
+from entropylab.errors import UnknownNameError
+
+MAX_METRICS = 3
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One quantity over the steps: its short name, unit, and how its values are written."""
+
+    name: str
+    unit: str
+    digits: int = 3
+    is_share: bool = False
+    zero_line: bool = False
+    from_zero: bool = False
+
+    @property
+    def title(self) -> str:
+        """Name and unit, for a chart."""
+        return f"{self.name}, {self.unit}"
+
+    @property
+    def hover(self) -> str:
+        """Plotly's format of a value."""
+        return ".2%" if self.is_share else f".{self.digits}f"
+
+    def write(self, value: float) -> str:
+        """A value as text."""
+        return share(value) if self.is_share else number(value, self.digits)
+
+
+ENTROPY = Quantity("Entropy H", "nats", from_zero=True)
+REWARD = Quantity("Training reward", "mean over responses")
+COVARIANCE = Quantity("Mean covariance", "nats × advantage", digits=4, zero_line=True)
+SELECTED = Quantity("Tokens selected", "share of all", is_share=True, from_zero=True)
+
+Read = Callable[[Entry], pd.DataFrame]
+
+
+def found_in(entries: Sequence[Entry]) -> list[tuple[Quantity, dict[Entry, pd.DataFrame]]]:
+    """Each quantity that some run has, with the series of the runs that have it."""
+    held = {m for e in entries for m in run_data.validation_metrics(e)}
+    metrics = metric_names.in_order(held)[:MAX_METRICS]
+    wanted: list[tuple[Quantity, Read]] = [(ENTROPY, _of_steps("entropy_token_mean"))]
+    wanted += [_of_evaluations(metric) for metric in metrics] or [(REWARD, _of_steps("reward_mean"))]
+    wanted += [(COVARIANCE, _of_steps("covariance_mean")), (SELECTED, _of_steps("selected_fraction"))]
+    series = [(quantity, _known(entries, read)) for quantity, read in wanted]
+    return [(quantity, known) for quantity, known in series if known]
+
+
+def ends(frame: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """The first and the last row with a value."""
+    known = frame.dropna(subset=["value"])
+    return known.iloc[0], known.iloc[-1]
+
+
+def _known(entries: Iterable[Entry], read: Read) -> dict[Entry, pd.DataFrame]:
+    """The series of the runs that have the quantity at all."""
+    series = {}
+    for entry in entries:
+        try:
+            frame = read(entry)
+        except UnknownNameError:
+            continue
+        if frame["value"].notna().any():
+            series[entry] = frame
+    return series
+
+
+def _of_steps(column: str) -> Read:
+    return lambda entry: step_series(run_data.steps(entry), column)
+
+
+def _of_evaluations(metric: str) -> tuple[Quantity, Read]:
+    label = metric_names.metric_label(metric)
+    quantity = Quantity(f"{label[:1].upper()}{label[1:]}", "share of problems")
+    return quantity, lambda entry: evaluation_series(
+        run_data.evaluations(entry), run_data.steps(entry), metric
+    )

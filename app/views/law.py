@@ -1,0 +1,154 @@
+"""Law: does performance follow R = -a exp(H) + b, where is the ceiling, how far can the line be trusted?"""
+
+from __future__ import annotations
+
+import law_charts
+import metric_names
+import page_style
+import pandas as pd
+import run_data
+import run_picker
+import streamlit as st
+from chart_look import CONFIG
+from notices import in_words
+from page_style import Tile
+from run_data import Entry
+from wording import interval_text, number
+
+from entropylab.analysis.curve import CurveFit
+from entropylab.errors import InsufficientDataError
+
+MIN_FIRST = 4
+HOW_TO_READ = """
+Each point is one evaluation: performance R against exp(H), where H is the policy's entropy in nats. The law
+(arXiv 2505.22617, eq. 6) is the straight line R = b - a exp(H). Where it holds, entropy is traded for
+performance, and the line's end at H = 0, where all entropy is spent, is the **ceiling** b - a.
+
+* The **interval** is conditional on the law: it takes the noise as autocorrelated, the shape as given.
+* The **form band** allows five shapes of the curve. Where it is much wider, the ceiling rests on the shape.
+* An interval is **withheld** where the points cannot support one, and the reason is given. The line stays.
+* **Fit on the first evaluations** shows the line only the early ones. The hollow points are what then happened,
+  each beside the forecast that was made for it.
+* The law is claimed for training without a control of the entropy; for a run with one the line only describes.
+"""
+
+
+def page() -> None:
+    run_box, metric_box, entropy_box = st.columns([2, 1.5, 1.5])
+    with run_box:
+        entry = run_picker.focus_run()
+    with in_words(entry.name):
+        metric = _metric(entry, metric_box)
+        entropy = _entropy(entropy_box)
+        points = run_data.points(entry, metric, entropy)
+        one_run(entry, metric, points, entropy)
+        with in_words("The chosen runs"):
+            every_run(metric, entropy)
+    with st.expander("How to read this"):
+        st.markdown(HOW_TO_READ)
+
+
+def one_run(entry: Entry, metric: str, points: pd.DataFrame, entropy: str) -> None:
+    """Sentence, tiles, chart and warnings of the run in focus; the slider stands between them."""
+    above = st.container()
+    first = _first(len(points))
+    whole = run_data.law(entry, metric, entropy)
+    later = run_data.forecast(entry, metric, entropy, first) if first else None
+    fit = later.fit if later else whole
+    with above:
+        summary = (later or fit).summary().splitlines()
+        page_style.opening(f"{entry.name}: {summary[0]}", " ".join(summary[1 : 3 if later else 2]))
+        _tiles(fit)
+    style, dark = run_picker.style_of(entry), st.context.theme.type == "dark"
+    label = metric_names.metric_label(metric)
+    figure = law_charts.law_figure(fit, style, metric=label, later=later and later.points, dark=dark)
+    st.plotly_chart(figure, config=CONFIG, key="law_chart")
+    page_style.warn(dict.fromkeys((*fit.warnings, *whole.warnings)))
+
+
+def every_run(metric: str, entropy: str) -> None:
+    """The law of every chosen run in one table; a run without one says why."""
+    entries = run_picker.picked().entries
+    if len(entries) < 2:
+        return
+    st.markdown("##### The chosen runs")
+    rows = []
+    for entry in entries:
+        rows.append({"run": entry.name, "method": entry.method} | _row(entry, metric, entropy))
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=_COLUMNS, placeholder="–")
+
+
+_NUMBER = st.column_config.NumberColumn
+_COLUMNS = {
+    "ceiling": _NUMBER(format="%.3f", help="Performance at H = 0, b - a"),
+    "interval": st.column_config.TextColumn(help="Of the ceiling, conditional on the law"),
+    "form band": st.column_config.TextColumn(help="Of the ceiling, over five curve shapes"),
+    "a": _NUMBER(format="%.3f", help="Performance gained per unit of exp(H) spent"),
+    "R²": _NUMBER(format="%.3f", help="Share of the variance of R that the line follows"),
+}
+
+
+def _row(entry: Entry, metric: str, entropy: str) -> dict[str, object]:
+    try:
+        fit = run_data.law(entry, metric, entropy)
+    except InsufficientDataError as error:
+        return {"note": str(error)}
+    return {
+        "ceiling": fit.ceiling,
+        "interval": interval_text(fit.intervals["ceiling"]),
+        "form band": interval_text(fit.form_band),
+        "a": fit.a,
+        "R²": fit.r2,
+        "points": fit.n_points,
+        "note": f"interval withheld: {fit.withheld}" if fit.withheld else "",
+    }
+
+
+def _metric(entry: Entry, place: st.delta_generator.DeltaGenerator) -> str:
+    names = metric_names.in_order(run_data.validation_metrics(entry))
+    if not names:
+        raise InsufficientDataError(
+            "no evaluations on the split 'validation', so there is no performance to fit"
+        )
+    if st.session_state.get("law_metric") not in names:
+        st.session_state.pop("law_metric", None)
+    return place.selectbox(
+        "Performance R", names, key="law_metric", format_func=metric_names.metric_label, bind="query-params"
+    )
+
+
+def _entropy(place: st.delta_generator.DeltaGenerator) -> str:
+    return place.selectbox(
+        "Entropy H",
+        list(metric_names.ENTROPIES),
+        key="law_entropy",
+        format_func=metric_names.ENTROPIES.get,
+        bind="query-params",
+    )
+
+
+def _first(n: int) -> int | None:
+    """How many evaluations to fit on; None for all of them."""
+    if n <= MIN_FIRST:
+        return None
+    if not MIN_FIRST <= st.session_state.get("law_first", n) <= n:
+        del st.session_state["law_first"]
+    first = st.slider("Fit on the first evaluations", MIN_FIRST, n, n, key="law_first", bind="query-params")
+    return None if first == n else first
+
+
+def _tiles(fit: CurveFit) -> None:
+    effective = f"{fit.ess:.0f} effective, autocorrelation {fit.rho:.2f}"
+    ceiling, slope = (interval_text(fit.intervals[name]) or "interval withheld" for name in ("ceiling", "a"))
+    page_style.tiles(
+        [
+            Tile("Ceiling at H = 0", number(fit.ceiling), [ceiling]),
+            Tile("Its form band", interval_text(fit.form_band) or "withheld", ["over five curve shapes"]),
+            Tile("Slope a", number(fit.a), [slope]),
+            Tile("R²", number(fit.r2), [f"residual sd {number(fit.residual_sd)}"]),
+            Tile("Evaluations fitted", str(fit.n_points), [effective]),
+        ]
+    )
+
+
+page()

@@ -1,0 +1,99 @@
+"""Selection: which tokens did the control choose, and are they those that carry the tail?"""
+
+from __future__ import annotations
+
+import page_style
+import pandas as pd
+import run_data
+import run_picker
+import selection_charts
+import streamlit as st
+from chart_look import CONFIG
+from notices import in_words, say
+from run_data import Entry
+from wording import interval_text
+
+from entropylab.analysis.attribution import Attribution
+
+HOW_TO_READ = """
+A token is of **high** or **low probability** against the mean log-probability of its update, and its advantage is
+**above** or **below** the mean of that update. The covariance is the product of the two distances: positive where both
+lie on the same side (upper right, lower left), negative where they do not.
+
+* **The plate**: a filled square is the quadrant's share of all tokens, its colour the mean covariance there. The
+  outline is the share among the selected, the dotted outline that among the 2 % of highest covariance. An outline
+  larger than the square: the quadrant is over-represented.
+* **Where in the response**: the same sets over the position.
+* **Enriched**: how many times as frequent a token is in the set as among all tokens, with an interval that draws
+  whole prompts. At 1 it is as frequent as anywhere.
+* Fractions are those of the run's settings; small models need larger ones than the paper's (2e-4, 2e-3).
+"""
+
+
+def page() -> None:
+    run_box, steps_box = st.columns([2, 3], vertical_alignment="top")
+    with run_box:
+        entry = run_picker.focus_run(controlled=True)
+    with in_words(entry.name):
+        one_run(entry, run_data.selection(entry, run_picker.token_steps(entry, steps_box)))
+    with st.expander("How to read this"):
+        st.markdown(HOW_TO_READ)
+
+
+def one_run(entry: Entry, result: Attribution) -> None:
+    """Sentence, plate, positions and enriched tokens."""
+    tail, selected, *_ = result.summary().splitlines()
+    if result.n_selected:
+        page_style.opening(f"{entry.name}: {selected}", tail)
+    else:
+        page_style.opening(
+            f"{entry.name}: {selected} The page shows the tokens of highest covariance instead.", tail
+        )
+    style = run_picker.style_of(entry)
+    st.markdown("##### Who they are")
+    st.html(selection_charts.plate(result))
+    left, right = st.columns(2, gap="large")
+    left.plotly_chart(selection_charts.positions_figure(result, style), config=CONFIG, key="positions")
+    with right:
+        if result.tokens.empty:
+            say(
+                "Token ids were not recorded, so no tokens can be named: pass token_ids=... to recorder.record."
+            )
+        else:
+            st.plotly_chart(
+                selection_charts.enrichment_figure(result, style), config=CONFIG, key="enrichment"
+            )
+    if not result.tokens.empty:
+        st.markdown("##### Tokens of the sets")
+        _tokens(result)
+    page_style.warn(result.warnings)
+
+
+def _tokens(result: Attribution) -> None:
+    rows = result.tokens
+    labels = [
+        selection_charts.token_label(t, i) for t, i in zip(rows["token"], rows["token_id"], strict=True)
+    ]
+    interval = [interval_text((low, high), 2) for low, high in zip(rows["low"], rows["high"], strict=True)]
+    table = pd.DataFrame(
+        {
+            "set": rows["set"],
+            "token": labels,
+            "id": rows["token_id"],
+            "count": rows["count"],
+            "share of the set": rows["share"],
+            "share of all": rows["share_all"],
+            "enrichment": rows["enrichment"],
+            f"{result.level:.0%} interval": interval,
+        }
+    )
+    percent = st.column_config.NumberColumn(format="percent")
+    columns = {
+        "share of the set": percent,
+        "share of all": percent,
+        "enrichment": st.column_config.NumberColumn(format="%.2f"),
+    }
+    st.dataframe(table, hide_index=True, column_config=columns, placeholder="–", height=320)
+
+
+page()

@@ -1,0 +1,96 @@
+"""Tails: how heavy is the covariance of the tokens, is that more than chance, and how few tokens hold it?"""
+
+from __future__ import annotations
+
+import page_style
+import pandas as pd
+import run_data
+import run_picker
+import streamlit as st
+import tail_charts
+from chart_look import CONFIG
+from notices import in_words
+from run_data import Entry
+from wording import interval_text, share
+
+from entropylab.analysis.tails import TailReport
+
+HOW_TO_READ = """
+The covariance of a token is (log π - mean) × (A - mean), in nats × advantage; its mean drives the entropy down
+(arXiv 2505.22617, eq. 10). The page asks how unevenly it is spread.
+
+* **Survival**: the share of tokens whose covariance lies beyond x, both sides on logarithmic axes. A straight line
+  would be a power law, a bend downward is a lighter tail.
+* **Dotted, independent (N1)**: the same if log-probability and advantage had nothing to do with each other. A product
+  of two independent quantities looks heavy already, so the observed tail counts only against this line.
+* **Top means**: the mean covariance of the top tokens beside that of N1, their ratio with its interval (prompts are
+  drawn as wholes, since their tokens share advantages).
+* **Tail index ξ** over the number k of tokens above the threshold: above 0 like a power law, 0 exponential, below 0
+  bounded. Hill is positive whatever the data. One threshold proves nothing; look for a plateau.
+* With sampling at temperature 1 and bounded advantages the tail is at most exponential far out: "heavy" is always a
+  statement about the range that was seen.
+"""
+
+QUESTIONS = ("Shape", "Against independence", "Concentration")
+
+
+def page() -> None:
+    run_box, steps_box = st.columns([2, 3], vertical_alignment="top")
+    with run_box:
+        entry = run_picker.focus_run()
+    with in_words(entry.name):
+        chosen = run_picker.token_steps(entry, steps_box)
+        one_run(entry, run_data.tails(entry, chosen))
+    with st.expander("How to read this"):
+        st.markdown(HOW_TO_READ)
+
+
+def one_run(entry: Entry, report: TailReport) -> None:
+    """Sentence and verdict, survival beside the top means, then the tail index."""
+    lines = report.summary().splitlines()
+    page_style.opening(f"{entry.name}: {lines[0]}", lines[1])
+    page_style.cards(zip(QUESTIONS, report.verdict, report.explanations, strict=True))
+    page_style.warn(report.warnings)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.markdown("##### Survival of both sides")
+        st.plotly_chart(tail_charts.survival_figure(report), config=CONFIG, key="tail_survival")
+    with right:
+        st.markdown("##### Top means beside independence")
+        _top_means(report)
+        st.plotly_chart(tail_charts.lorenz_figure(report), config=CONFIG, key="tail_lorenz")
+    st.markdown("##### Tail index over thresholds")
+    figures = [tail_charts.index_figure(report, name) for name in tail_charts.ESTIMATORS]
+    tail_charts.shared_y(figures, report)
+    for place, figure, name in zip(st.columns(3), figures, tail_charts.ESTIMATORS, strict=True):
+        place.plotly_chart(figure, config=CONFIG, key=f"tail_index_{name}")
+
+
+def _top_means(report: TailReport) -> None:
+    rows = report.nulls[report.nulls["tail"] == "right"].sort_values("fraction")
+    table = pd.DataFrame(
+        {
+            "top": [share(f) for f in rows["fraction"]],
+            "observed": rows["observed"],
+            "independent": rows["independent"],
+            "ratio": rows["ratio"],
+            f"{report.level:.0%} interval": [
+                interval_text((low, high), 2)
+                for low, high in zip(rows["ratio_low"], rows["ratio_high"], strict=True)
+            ],
+        }
+    )
+    number_column = st.column_config.NumberColumn
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "top": st.column_config.TextColumn(help="Share of all tokens"),
+            "observed": number_column(format="%.3f", help="Mean covariance, nats × advantage"),
+            "independent": number_column(format="%.3f", help="The same for independent margins (N1)"),
+            "ratio": number_column(format="%.2f", help="Observed over independent"),
+        },
+    )
+
+
+page()
