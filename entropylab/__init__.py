@@ -29,6 +29,8 @@ _PUBLIC: dict[str, str] = {
     "PolicyLoss": "losses.policy_loss",
     "policy_loss": "losses.policy_loss",
     "token_covariance": "losses.covariance",
+    "Selection": "losses.collective",
+    "select_tokens": "losses.collective",
     # recorder and reader
     "Recorder": "record.recorder",
     "TokenSampling": "record.token_sampling",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from .analysis.curve import CurveFit, fit_curve
     from .analysis.tails import TailReport, analyze_tails
     from .errors import EntropylabError
+    from .losses.collective import Selection, select_tokens
     from .losses.controls.clip_cov import ClipCov
     from .losses.controls.entropy_bonus import EntropyBonus
     from .losses.controls.kl_cov import KLCov

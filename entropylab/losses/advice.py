@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .backend import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,6 +17,7 @@ if TYPE_CHECKING:
     from .covariance import Centred
     from .interfaces import SelectingControl
 
+_INSIDE = (str(Path(__file__).parent) + os.sep, str(Path(torch.__file__).parent) + os.sep)
 _TOLERANCE = 0.2
 _given: set[tuple[str, str]] = set()
 
@@ -56,4 +62,12 @@ def _once(control: SelectingControl, kind: str, text: str) -> None:
     key = (type(control).__name__, kind)
     if key not in _given:
         _given.add(key)
-        warnings.warn(f"{type(control).__name__}: {text}", UserWarning, stacklevel=5)
+        warnings.warn(f"{type(control).__name__}: {text}", UserWarning, stacklevel=_level_of_the_caller())
+
+
+def _level_of_the_caller() -> int:
+    """Stack level, counted from ``_once``, of the first frame outside losses and torch."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_code.co_filename.startswith(_INSIDE):
+        frame, level = frame.f_back, level + 1
+    return level

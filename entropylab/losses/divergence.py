@@ -30,7 +30,10 @@ def reference_log_ratio(batch: TokenBatch, reference: str) -> Tensor:
 
 
 def sampled_divergence(log_ratio: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """The estimator ``name`` of D(π ‖ π_ref) at each token, and its derivative by log π."""
+    """The estimator ``name`` of D(π ‖ π_ref) at each token, and its derivative by log π.
+
+    The derivative of k1 is 1 everywhere, also outside the valid tokens.
+    """
     reach = unclamped(log_ratio)
     if name == "abs_logratio":
         return log_ratio.abs(), log_ratio.sign().mul_(reach)
@@ -43,14 +46,14 @@ def sampled_divergence(log_ratio: Tensor, name: str) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def add_divergence(terms: Terms, log_ratio: Tensor, name: str, factor: Tensor | float) -> Terms:
-    """The loss with ``factor`` times the estimator ``name`` on each token."""
+def add_divergence(terms: Terms, log_ratio: Tensor, name: str, factor: Tensor) -> Terms:
+    """The loss with ``factor`` [B, T] (0 outside the valid tokens) times the estimator ``name``."""
     value, slope = sampled_divergence(log_ratio, name)
     return replace(terms, value=terms.value + factor * value, slope=terms.slope + factor * slope)
 
 
 def summed_divergence(batch: TokenBatch, log_ratio: Tensor, name: str, factor: Tensor) -> Tensor:
-    """Σ factor · estimator ``name``, 0-d with gradient."""
+    """Σ factor · estimator ``name``, 0-d with gradient; ``factor`` as in ``add_divergence``."""
     with torch.no_grad():
         value, slope = sampled_divergence(log_ratio, name)
         value, slope = value * factor, slope * factor

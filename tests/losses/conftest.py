@@ -181,7 +181,7 @@ def plain_loss(tokens, surrogate, control, chosen, *, reduction="token_mean", de
 
 def plain_gradients(tokens, loss):
     leaves = (tokens.logprobs, tokens.entropy, tokens.logits)
-    grads = torch.autograd.grad(loss, leaves, allow_unused=True)
+    grads = torch.autograd.grad(loss, leaves, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, grads, strict=True)]
 
 
@@ -197,6 +197,7 @@ def plain():
         loss=plain_loss,
         gradients=plain_gradients,
         is_random=lambda control: (
-            type(control).__name__ == "RandomClip" or (isinstance(control, ClipCov) and control.select == "band")
+            type(control).__name__ == "RandomClip"
+            or (isinstance(control, ClipCov) and control.select == "band")
         ),
     )

@@ -10,9 +10,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from entropylab.losses.controls.kl_cov import KLCov
+from entropylab.losses.controls.kl_penalty import KLPenalty
+from entropylab.losses.controls.random_clip import RandomClip
 from entropylab.losses.interfaces import SelectingControl
-from entropylab.losses.methods import METHODS
+from entropylab.losses.methods import METHODS, Method
 from entropylab.losses.policy_loss import policy_loss
+from entropylab.losses.surrogates import PPOClip
 
 N_KEYS = {"covariance", "selected", "ratio", "clipped", "weight"}
 
@@ -24,7 +28,20 @@ def _wider(method):
     )
 
 
-ROWS = [*METHODS.values(), *(_wider(m) for m in METHODS.values() if hasattr(m.control, "fraction"))]
+def _row(key, control):
+    return Method(key, PPOClip(), control, "a form beside the table", "One more form.")
+
+
+ROWS = [
+    *METHODS.values(),
+    *(_wider(m) for m in METHODS.values() if hasattr(m.control, "fraction")),
+    *(_row(f"kl_penalty_{name}", KLPenalty(0.1, name)) for name in ("k1", "abs_logratio", "forward_kl")),
+    _row("kl_cov_k1", KLCov(fraction=0.04, divergence="k1", reference="ref", covariance_on="old")),
+    _row("kl_cov_k3_mean", KLCov(count=30, divergence="k3", weight="selected_mean", dead_zone=0.01)),
+    _row("kl_cov_forward", KLCov(count=30, divergence="forward_kl")),
+    _row("random_detach", RandomClip(fraction=0.04, action="detach")),
+]
+"""The table, its selecting rows with many chosen tokens, and forms that no row has."""
 
 
 @pytest.fixture(params=ROWS, ids=lambda m: m.key)
@@ -162,8 +179,9 @@ def test_metrics_are_the_numbers_they_name(method, tokens, run, plain):
     m, metrics = tokens.mask, {k.removeprefix("entropylab/"): float(v) for k, v in out.metrics.items()}
     d = (tokens.logprobs - tokens.old_logprobs).detach()[m]
     n, chosen = int(m.sum()), out.tokens["selected"]
-    covariance = plain.covariance(tokens.logprobs, tokens.advantages, m)
-    l, a = tokens.logprobs.detach(), tokens.advantages
+    on_old = getattr(method.control, "covariance_on", "current") == "old"
+    l, a = (tokens.old_logprobs if on_old else tokens.logprobs).detach(), tokens.advantages
+    covariance = plain.covariance(l, a, m)
     high, above = l > l[m].mean(), a > a[m].mean()
     _, clipped = plain.token_loss(method.surrogate, tokens)
     expected = {
@@ -228,7 +246,15 @@ class NoHostSync(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = str(func)
-        for word in ("_local_scalar_dense", "nonzero", "item", "masked_select", "unique", "is_nonzero", "equal."):
+        for word in (
+            "_local_scalar_dense",
+            "nonzero",
+            "item",
+            "masked_select",
+            "unique",
+            "is_nonzero",
+            "equal.",
+        ):
             assert word not in name, f"{name} waits for the device"
         if "index" in name:
             indices = [x for arg in args if isinstance(arg, (list, tuple)) for x in arg]
@@ -238,7 +264,12 @@ class NoHostSync(TorchDispatchMode):
 
 
 def test_the_watcher_of_syncs_can_fail():
-    for offence in (lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: bool(x.any()), lambda x: x.nonzero()):
+    for offence in (
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        lambda x: bool(x.any()),
+        lambda x: x.nonzero(),
+    ):
         with NoHostSync(), pytest.raises(AssertionError, match="waits"):
             offence(torch.ones(3))
 
@@ -255,17 +286,19 @@ def test_no_host_sync(method, tokens, run, with_ids):
 def test_without_validation_an_empty_mask_gives_zero(method, tokens, run, plain):
     tokens.mask = torch.zeros_like(tokens.mask)
     out = run(tokens, method, validate=False)
-    assert float(out.loss) == 0.0
+    assert out.loss.item() == 0.0
     for gradient in plain.gradients(tokens, out.loss):
         assert torch.equal(gradient, torch.zeros_like(gradient))
     assert all(float(value) == 0.0 for value in out.metrics.values())
 
 
 def test_without_validation_an_empty_tensor_gives_zero(method, tokens, run):
-    empty = type(tokens)(**{k: v.detach()[:0].requires_grad_(v.requires_grad) for k, v in vars(tokens).items()})
+    empty = type(tokens)(
+        **{k: v.detach()[:0].requires_grad_(v.requires_grad) for k, v in vars(tokens).items()}
+    )
     out = run(empty, method, validate=False)
     out.loss.backward()
-    assert float(out.loss) == 0.0
+    assert out.loss.item() == 0.0
     assert all(float(value) == 0.0 for value in out.metrics.values())
 
 
@@ -293,7 +326,9 @@ def test_without_validation_a_nonfinite_token_is_left_out_and_counted(
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("reduction", ["token_mean", "seq_mean_token_mean", "seq_mean_token_sum", "token_sum"])
+@pytest.mark.parametrize(
+    "reduction", ["token_mean", "seq_mean_token_mean", "seq_mean_token_sum", "token_sum"]
+)
 def test_every_reduction_equals_the_plain_one(method, tokens, run, plain, reduction):
     with torch.no_grad():
         tokens.mask[3] = False

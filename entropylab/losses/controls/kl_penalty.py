@@ -40,7 +40,9 @@ class KLPenalty:
             return self._apply_full(batch, terms)
         from ..divergence import add_divergence, reference_log_ratio
 
-        return add_divergence(terms, reference_log_ratio(batch, "ref"), self.divergence, self.coef)
+        return add_divergence(
+            terms, reference_log_ratio(batch, "ref"), self.divergence, self.coef * batch.inside
+        )
 
     def _apply_full(self, batch: TokenBatch, terms: Terms) -> Terms:
         from ..backend import torch

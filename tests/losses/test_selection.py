@@ -1,0 +1,200 @@
+"""Ranking on the device: exact ties, the hash, the draw, the budget."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from entropylab.losses import hashing
+from entropylab.losses.numpy_selection import first_by_hash, first_by_key
+from entropylab.losses.selection import chosen_rows, lowest_hash, token_hash, top_by_score
+from entropylab.losses.token_budget import TokenBudget
+
+
+def _brute(score, eligible, count, ids):
+    places = [(b, t) for b in range(len(score)) for t in range(score.shape[1]) if eligible[b, t]]
+    places.sort(key=lambda p: (-float(score[p]), int(ids[p[0]]), p[1]))
+    chosen = torch.zeros(score.shape, dtype=torch.bool)
+    for place in places[:count]:
+        chosen[place] = True
+    return chosen
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=st.integers(1, 5),
+    length=st.integers(1, 90),
+    levels=st.integers(1, 6),
+    count=st.integers(0, 40),
+    spare=st.integers(0, 20),
+    seed=st.integers(0, 2**31),
+    named=st.booleans(),
+)
+def test_top_is_the_sorted_list_ties_included(rows, length, levels, count, spare, seed, named):
+    rng = np.random.default_rng(seed)
+    score = torch.from_numpy(rng.integers(0, levels, (rows, length)).astype(np.float32) - 2)
+    eligible = torch.from_numpy(rng.random((rows, length)) < 0.7)
+    ids = torch.from_numpy(rng.permutation(rows).astype(np.int64) - 2) if named else None
+    count = min(count, rows * length)
+    limit = min(count + spare, rows * length)
+    chosen = top_by_score(score, eligible.float(), torch.tensor(count), limit, ids)
+    expected = _brute(score, eligible, count, torch.arange(rows) if ids is None else ids)
+    assert torch.equal(chosen.bool(), expected)
+    assert set(chosen.unique().tolist()) <= {0.0, 1.0}
+    flat_ids = np.repeat(np.arange(rows) if ids is None else ids.numpy(), length)
+    twin = first_by_key(
+        score.flatten(), eligible.flatten(), count, flat_ids, np.tile(np.arange(length), rows)
+    )
+    assert np.array_equal(twin, expected.flatten().numpy())
+
+
+@pytest.mark.parametrize("distinct", [3, 50, 10**9])
+@pytest.mark.parametrize("limit", [1, 7, 40])
+def test_blocks_hold_the_highest(limit, distinct):
+    rng = np.random.default_rng(limit)
+    score = torch.from_numpy(rng.integers(0, distinct, (7, 1003)).astype(np.float64))
+    eligible = torch.from_numpy(rng.random((7, 1003)) < 0.9)
+    assert limit * 128 < score.numel(), "the block path is taken"
+    chosen = top_by_score(score, eligible.double(), torch.tensor(limit), limit, None)
+    assert torch.equal(chosen.bool(), _brute(score, eligible, limit, torch.arange(7)))
+
+
+def test_fewer_eligible_tokens_than_the_count():
+    score, eligible = torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+    assert top_by_score(score, eligible, torch.tensor(3), 3, None).tolist() == [[0.0, 1.0, 0.0]]
+    assert top_by_score(score, 0 * eligible, torch.tensor(3), 3, None).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_zero_and_minus_zero_tie():
+    score = torch.tensor([[0.0, -0.0, -1.0]])
+    assert top_by_score(score, torch.ones(1, 3), torch.tensor(1), 1, None).tolist() == [[1.0, 0.0, 0.0]]
+    assert top_by_score(-score, torch.ones(1, 3), torch.tensor(2), 2, None).tolist() == [[1.0, 0.0, 1.0]]
+
+
+# --- the hash
+
+
+def test_hash_is_pinned():
+    got = hashing.token_hash([0, 1, 2**40, -7], [0, 5, 4095, 17], seed=3, step=11)
+    again = hashing.token_hash([0, 1, 2**40, -7], [0, 5, 4095, 17], seed=3, step=11)
+    assert got.tolist() == again.tolist() == PINNED
+
+
+def _plain_hash(sample_id, position, seed, step):
+    """The same in Python integers of any size, written from the description."""
+
+    def mix(x):
+        x ^= x >> 16
+        x = x * 0x7FEB352D % 2**32
+        x ^= x >> 15
+        x = x * 0x846CA68B % 2**32
+        return x ^ (x >> 16)
+
+    key = 0
+    for number in (seed, step):
+        key = mix(key ^ (number % 2**32) ^ 0x9E3779B9)
+        key = mix(key ^ (number >> 32) % 2**32)
+    row = mix(mix(sample_id % 2**32 ^ key) ^ (sample_id >> 32) % 2**32)
+    column = mix(position ^ mix(key ^ 0x9E3779B9))
+    x = (row ^ column) * 0x7FEB352D % 2**32
+    x = (x ^ (x >> 15)) * 0x846CA68B % 2**32
+    return x >> 8
+
+
+PINNED = [_plain_hash(*token, 3, 11) for token in ((0, 0), (1, 5), (2**40, 4095), (-7, 17))]
+
+
+@pytest.mark.parametrize(("seed", "step"), [(0, 0), (1, 0), (0, 1), (-3, 2**40), (2**63, 7)])
+def test_torch_numpy_and_plain_integers_agree(seed, step):
+    ids = torch.tensor([0, 1, 2, 2**31, 2**32, 2**63 - 1, -1, -(2**63)])
+    device = token_hash(ids, (8, 33), ids.device, seed=seed, step=step)
+    rows, columns = np.repeat(ids.numpy(), 33), np.tile(np.arange(33), 8)
+    twin = hashing.token_hash(rows, columns, seed=seed, step=step)
+    plain = [_plain_hash(int(r), int(c), seed, step) for r, c in zip(rows, columns, strict=True)]
+    assert device.flatten().tolist() == twin.tolist() == plain
+    assert 0 <= min(plain) <= max(plain) < 2**24
+
+
+def test_hash_is_uniform_and_free_of_rows_columns_seeds_and_steps():
+    rows, columns = np.repeat(np.arange(256), 512), np.tile(np.arange(512), 256)
+    base = hashing.token_hash(rows, columns, seed=0, step=0)
+    counts = np.bincount(base >> 16, minlength=256)
+    assert stats.chisquare(counts).pvalue > 1e-3
+    assert stats.chisquare(np.bincount(base & 255, minlength=256)).pvalue > 1e-3
+    table = base.reshape(256, 512)
+    smallest = table < 2**24 * 0.02
+    for axis in (0, 1):  # the number chosen in a row or a column is binomial
+        chosen, n = smallest.sum(axis), smallest.shape[axis]
+        assert 0.7 < chosen.var() / (n * 0.02 * 0.98) < 1.3
+    others = [
+        hashing.token_hash(rows, columns, seed=1, step=0),
+        hashing.token_hash(rows, columns, seed=0, step=1),
+        np.roll(table, 1, 0).ravel(),
+        np.roll(table, 1, 1).ravel(),
+    ]
+    for other in others:
+        assert abs(np.corrcoef(base, other)[0, 1]) < 0.015
+        both = (base < 2**24 * 0.1) & (other < 2**24 * 0.1)
+        assert abs(both.mean() - 0.01) < 0.0015
+
+
+def test_a_draw_is_the_smallest_hashes_whatever_the_layout():
+    ids = torch.tensor([5, 900, 17])
+    eligible = (torch.arange(3 * 40).view(3, 40) % 3 != 0).float()
+    chosen = lowest_hash(eligible, torch.tensor(9), 12, ids, seed=4, step=2)
+    hashes = hashing.token_hash(np.repeat(ids.numpy(), 40), np.tile(np.arange(40), 3), seed=4, step=2)
+    allowed = np.flatnonzero(eligible.flatten().numpy())
+    expected = allowed[np.argsort(hashes[allowed])[:9]]
+    assert sorted(expected) == chosen.flatten().nonzero().flatten().tolist()
+    rows, columns = np.divmod(allowed, 40)
+    twin = first_by_hash(np.ones(len(allowed)), 9, ids.numpy()[rows], columns, seed=4, step=2)
+    assert np.array_equal(allowed[twin], np.sort(expected))
+
+
+def test_every_token_is_drawn_equally_often():
+    eligible = torch.ones(4, 25)
+    drawn = sum(lowest_hash(eligible, torch.tensor(10), 10, None, seed=0, step=s) for s in range(2000))
+    assert drawn.sum() == 20_000
+    assert stats.chisquare(drawn.flatten().numpy()).pvalue > 1e-3
+
+
+# --- how many
+
+
+@pytest.mark.parametrize(
+    ("fraction", "n", "expected"),
+    [(2e-4, 512, 1), (2e-4, 1000, 1), (2e-4, 9999, 1), (2e-4, 10_000, 2), (2e-3, 500, 1), (0.29, 100, 28)],
+)
+def test_budget_is_the_floor_and_at_least_one(fraction, n, expected):
+    budget = TokenBudget(fraction)
+    assert budget.of(n) == expected == int(budget.of_tensor(torch.tensor(n)))
+
+
+@given(st.floats(1e-5, 0.99), st.integers(0, 10**7), st.integers(0, 3))
+def test_budget_is_the_same_on_the_device(fraction, n, minimum):
+    budget = TokenBudget(fraction, minimum=minimum)
+    assert budget.of(n) == int(budget.of_tensor(torch.tensor(n))) <= n
+
+
+def test_budget_of_a_count():
+    budget = TokenBudget(count=12)
+    assert [budget.of(n) for n in (0, 5, 100)] == [0, 5, 12]
+    assert [int(budget.of_tensor(torch.tensor(n))) for n in (0, 5, 100)] == [0, 5, 12]
+
+
+# --- rows of the chosen tokens
+
+
+def test_chosen_rows_are_sorted_and_fillers_repeat_the_first():
+    selected = torch.zeros(3, 4)
+    selected[0, 2] = selected[2, 1] = 1
+    rows, counts = chosen_rows(selected, 4)
+    assert rows.tolist() == [2, 9, 2, 2]
+    assert counts.tolist() == [True, True, False, False]
+    rows, counts = chosen_rows(torch.zeros(3, 4), 2)
+    assert not counts.any()
+    assert (rows < 12).all()
