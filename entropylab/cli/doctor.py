@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from .output import FINDINGS, OK, print_json, say, show_table
 from .sources import Json, load_runs
 
 CORE = ("numpy", "pandas", "pyarrow", "scipy", "statsmodels", "rich", "typer")
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 EXTRAS = {"train": ("torch",), "app": ("streamlit", "plotly", "matplotlib")}
 
 
@@ -60,7 +62,7 @@ def all_checks() -> list[Check]:
         for extra, names in EXTRAS.items()
         for name in names
     ]
-    return [_python(), *packages, *extras, _threads(), _dashboard()]
+    return [_python(), *packages, *extras, _torch(), _dashboard()]
 
 
 def _python() -> Check:
@@ -74,24 +76,29 @@ def _package(name: str, mend: str) -> Check:
         return Check(name, "missing", False, mend)
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores(quota: Path = CPU_QUOTA) -> int:
+    """Cores that this process may use: its affinity, or a container's quota where that is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        limit, period = quota.read_text().split()[:2]
+        return cores if limit == "max" else max(1, min(cores, int(limit) // int(period)))
+    except (OSError, ValueError):
+        return cores
 
 
-def _threads() -> Check:
-    """More torch threads than cores make training many times slower."""
+def _torch() -> Check:
     try:
         import torch
     except ImportError as error:
-        return Check(
-            "torch threads", f"torch does not load: {error}", False, "pip install 'entropylab-rl[train]'"
-        )
-    threads, cores = torch.get_num_threads(), usable_cores()
-    mend = f"set OMP_NUM_THREADS to at most {cores}"
-    return Check("torch threads", f"{threads} on {cores} usable cores", threads <= cores, mend)
+        mend = "pip install 'entropylab-rl[train]'"
+        return Check("torch threads", f"torch does not load: {error}", False, mend)
+    return thread_check(torch.get_num_threads(), usable_cores())
+
+
+def thread_check(threads: int, cores: int) -> Check:
+    """More torch threads than cores make training many times slower."""
+    found = f"{threads} on {cores} usable cores"
+    return Check("torch threads", found, threads <= cores, f"set OMP_NUM_THREADS to at most {cores}")
 
 
 def _dashboard() -> Check:

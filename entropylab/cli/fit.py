@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from entropylab.errors import InvalidInputError
 
 from .metrics_file import is_metrics_file, read_points
 from .outcomes import Outcome, analyse, attempt, finish
@@ -15,6 +15,8 @@ from .output import interval, number
 from .sources import Json, load_runs
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from entropylab.analysis.curve import CurveFit
     from entropylab.record.reader import Run
 
@@ -42,57 +44,36 @@ def command(
     json: Json = False,
 ) -> None:
     """Fit R = -a exp(H) + b and say which ceiling it implies, with its uncertainty."""
-    settings = {"method": method, "level": level}
-
-    def fit_run(run: Run) -> CurveFit:
-        return _fit_run(run, entropy or "entropy_token_mean", performance or "accuracy", split, settings)
-
-    def fit_file(path: str) -> CurveFit:
-        return _fit_file(path, entropy, performance, step, n_problems, settings)
-
-    folders = [path for path in paths if not is_metrics_file(path)]
-    outcomes = [
-        attempt(Path(path).name, lambda path=path: fit_file(path)) for path in paths if is_metrics_file(path)
-    ]
-    outcomes += analyse(load_runs(folders), fit_run)
-    finish(
-        "fit",
-        [_with_findings(o) for o in outcomes],
-        json=json,
-        title=_title(level),
-        columns=COLUMNS,
-        row=_row,
+    fit_points = partial(_fit_points, n_problems=n_problems, method=method, level=level)
+    fit_run = partial(
+        _fit_run,
+        entropy=entropy or "entropy_token_mean",
+        metric=performance or "accuracy",
+        split=split,
+        method=method,
+        level=level,
     )
+    files = {path: read_points(path, entropy, performance, step) for path in paths if is_metrics_file(path)}
+    outcomes = [attempt(Path(path).name, partial(fit_points, points)) for path, points in files.items()]
+    outcomes += analyse(load_runs([path for path in paths if path not in files]), fit_run)
+    found = [_with_findings(outcome) for outcome in outcomes]
+    finish("fit", found, json=json, title=_title(level), columns=COLUMNS, row=_row)
 
 
-def _fit_run(run: Run, entropy: str, metric: str, split: str, settings: dict[str, Any]) -> CurveFit:
+def _fit_run(run: Run, **settings: Any) -> CurveFit:
     from entropylab.analysis.curve_data import fit_run
 
-    return fit_run(run, split=split, metric=metric, entropy=entropy, **settings)
+    return fit_run(run, **settings)
 
 
-def _fit_file(
-    path: str,
-    entropy: str | None,
-    performance: str | None,
-    step: str | None,
-    n_problems: int | None,
-    settings: dict[str, Any],
-) -> CurveFit:
+def _fit_points(points: pd.DataFrame, **settings: Any) -> CurveFit:
     from entropylab.analysis.curve import fit_curve
 
-    if not Path(path).is_file():
-        raise InvalidInputError(f"No file at {path}")
-    points = read_points(path, entropy, performance, step)
-    return fit_curve(
-        points["entropy"], points["performance"], steps=points.get("step"), n_problems=n_problems, **settings
-    )
+    return fit_curve(points["entropy"], points["performance"], steps=points.get("step"), **settings)
 
 
 def _with_findings(outcome: Outcome) -> Outcome:
     """A withheld interval is a finding: exit code 1."""
-    from dataclasses import replace
-
     withheld = getattr(outcome.result, "withheld", None)
     return replace(outcome, findings=(withheld,)) if withheld else outcome
 

@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entropylab.errors import InsufficientDataError, InvalidInputError, MissingInputError, UnknownNameError
+from entropylab.errors import (
+    InsufficientDataError,
+    InvalidInputError,
+    MissingInputError,
+    RunNotFoundError,
+    UnknownNameError,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +38,8 @@ def read_points(
         raise MissingInputError(
             f"{path} is a metrics file: name its columns with --entropy COL --performance COL"
         )
+    if not Path(path).is_file():
+        raise RunNotFoundError(f"No file at {path}")
     frame = _read(Path(path))
     for name in filter(None, (entropy, performance, step)):
         if name not in frame.columns:

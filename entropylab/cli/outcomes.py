@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -51,7 +52,8 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         """The result's own dict with the run's name, its problems and the reason where there is no result."""
         content = {} if self.result is None else self.result.to_dict()
-        return {"run": self.name, **content, "problems": self.problems, "missing": self.missing}
+        own = {"run": self.name, "problems": self.problems, "missing": self.missing}
+        return {"run": self.name} | content | own
 
 
 def problems(run: Run) -> list[dict[str, str]]:
@@ -70,7 +72,7 @@ def attempt(name: str, analysis: Callable[[], Any], problems: list[dict[str, str
 def analyse(runs: Sequence[Run], analysis: Callable[[Run], Any]) -> list[Outcome]:
     """The outcome of ``analysis(run)`` for each run; a name that none of them knows is an error."""
     labels = run_labels(runs)
-    found = [attempt(labels[str(run.path)], lambda run=run: analysis(run), problems(run)) for run in runs]
+    found = [attempt(labels[str(run.path)], partial(analysis, run), problems(run)) for run in runs]
     if found and all(isinstance(outcome.error, UnknownNameError) for outcome in found):
         raise UnknownNameError(found[0].missing)
     return found

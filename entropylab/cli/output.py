@@ -57,7 +57,7 @@ def interval(bounds: Sequence[float | None] | None, digits: int = 2) -> str:
     """An interval as (0.53-0.61), "withheld" where there is none."""
     if bounds is None or any(b is None or not math.isfinite(b) for b in bounds):
         return "withheld"
-    low, high = (f"{b:.{digits}f}" for b in bounds)  # type: ignore[str-format]
+    low, high = (f"{b:.{digits}f}" for b in bounds)
     return f"({low} to {high})" if "-" in low + high else f"({low}-{high})"
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-
-from entropylab.errors import InvalidInputError
+from typing import TYPE_CHECKING
 
 from .outcomes import analyse, finish
 from .output import number
-from .sources import Json, Paths, load_runs
+from .sources import Json, Paths, Steps, load_runs, steps_of
 
 if TYPE_CHECKING:
     from entropylab.analysis.tails import TailReport
@@ -18,13 +14,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("tokens", "top .2 %", "top 2 %", "top 20 %", "all", "share of + (2 %)")
 TITLE = "Mean covariance (nats x advantage) of the top tokens, share of the positive mass"
-
-Steps = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FIRST-LAST", help="Steps to read, as 0-19 or 7; by default the first 20 with tokens."
-    ),
-]
 
 
 def command(paths: Paths, steps: Steps = None, json: Json = False) -> None:
@@ -36,20 +25,6 @@ def command(paths: Paths, steps: Steps = None, json: Json = False) -> None:
         return analyze_run(run, steps=steps_of(run, steps))
 
     finish("tails", analyse(load_runs(paths), analysis), json=json, title=TITLE, columns=COLUMNS, row=_row)
-
-
-def steps_of(run: Run, text: str | None) -> list[int] | None:
-    """The run's steps with token rows inside FIRST-LAST; None (the analysis chooses) without a text."""
-    if text is None:
-        return None
-    first, _, last = text.partition("-")
-    if not first.isdigit() or (last and not last.isdigit()):
-        raise InvalidInputError(f"--steps {text!r}: give FIRST-LAST, such as 0-19, or one step")
-    low, high = int(first), int(last or first)
-    found = [step for step in run.token_steps() if low <= step <= high]
-    if not found:
-        raise InvalidInputError(f"{run.name} holds no token rows in the steps {low} to {high}")
-    return found
 
 
 def _row(report: TailReport) -> list[str]:

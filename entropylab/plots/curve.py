@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
 from .figure import INK, MUTED, band, look, new_figure
 from .style import GHOST, LINE_WIDTH, NEUTRAL, SKY, Style
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from entropylab.analysis.curve import CurveFit
 
 GRID_POINTS = 120
+HEADROOM = 0.16
+"""Share of the height added above the highest point, for the ceiling's label."""
 
 
 def draw_curve(
@@ -26,7 +28,7 @@ def draw_curve(
     performance: str = "accuracy R",
     entropy_axis: bool = True,
 ) -> Axes:
-    """R against exp(H), points from light (first step) to dark (last), with the line continued to H = 0.
+    """R against exp(H), points from pale (first step) to full colour, with the line continued to H = 0.
 
     Two bands where the fit has them: the interval conditional on the law (inner) and over five curve shapes
     (outer, dotted edges). ``entropy_axis`` adds a second axis on top with H in nats.
@@ -38,6 +40,8 @@ def draw_curve(
         _draw_bands(fit, ax, color)
         _draw_points(fit, ax, color)
         _draw_ceiling(fit, ax, color)
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom, top + HEADROOM * (top - bottom))
         ax.set_xlabel("exp(H), H in nats")
         ax.set_ylabel(performance)
         if entropy_axis:
@@ -61,7 +65,7 @@ def _draw_bands(fit: CurveFit, ax: Axes, color: str) -> None:
 
 
 def _draw_points(fit: CurveFit, ax: Axes, color: str) -> None:
-    shades = LinearSegmentedColormap.from_list("steps", [_mix(color, 0.35), color, _mix(color, 1.0, INK)])
+    shades = LinearSegmentedColormap.from_list("steps", [_tint(color, 0.35), _tint(color, 1.0)])
     ax.scatter(np.exp(fit.entropy), fit.performance, c=fit.steps, cmap=shades, s=9, linewidths=0, zorder=3)
 
 
@@ -72,22 +76,19 @@ def _draw_ceiling(fit: CurveFit, ax: Axes, color: str) -> None:
         ax.plot([1.0, 1.0], bounds, color=INK, linewidth=1, zorder=4, clip_on=False)
     spread = "\ninterval withheld" if bounds is None else f" ({bounds[0]:.2f}-{bounds[1]:.2f})"
     text = f"ceiling {fit.ceiling:.2f}{spread}"
-    ax.annotate(
-        text, (1.0, fit.ceiling), xytext=(8, 3), textcoords="offset points", fontsize=6.5, va="bottom"
-    )
+    place: dict[str, Any] = {"xytext": (8, 3), "textcoords": "offset points", "va": "bottom"}
+    ax.annotate(text, (1.0, fit.ceiling), fontsize=6.5, **place)
 
 
-def _mix(color: str, share: float, other: str = "#ffffff") -> tuple[float, ...]:
-    """``color`` with the rest of ``share`` filled by ``other``; share 1 with an ``other`` darkens by half."""
-    from matplotlib.colors import to_rgb
-
-    weight = 0.5 if share >= 1 else share
-    return tuple(weight * c + (1 - weight) * o for c, o in zip(to_rgb(color), to_rgb(other), strict=True))
+def _tint(color: str, share: float) -> Any:
+    """``share`` of the colour, the rest white."""
+    return tuple(share * channel + 1 - share for channel in to_rgb(color))
 
 
 def add_entropy_axis(ax: Axes) -> None:
     """A second x axis on top with H in nats, at round values."""
-    top = ax.secondary_xaxis("top", functions=(_to_entropy, _from_entropy))
+    functions: Any = (_to_entropy, np.exp)
+    top = ax.secondary_xaxis("top", functions=functions)
     top.set_xlabel("H (nats)")
     low, high = (float(_to_entropy(np.array(x))) for x in ax.get_xlim())
     step = next((s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (high - low) / s <= 6), 2.0)
@@ -97,7 +98,3 @@ def add_entropy_axis(ax: Axes) -> None:
 
 def _to_entropy(x: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(x, 1e-6))
-
-
-def _from_entropy(h: np.ndarray) -> np.ndarray:
-    return np.exp(h)

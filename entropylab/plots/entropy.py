@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .figure import GHOST_WIDTH, WIDE, band, line_kwargs, look, marker_of, new_figure, placeholder
 from .series import Line, evaluation_lines, step_lines
@@ -35,7 +35,7 @@ def draw_lines(found: Sequence[Line], ax: Axes, ylabel: str, *, missing: str = "
 
 def _draw_line(line: Line, ax: Axes) -> None:
     frame, style = line.frame, line.style
-    marker = {"marker": marker_of(style), "markersize": 2.5} if len(frame) <= FEW else {}
+    marker: dict[str, Any] = {"marker": marker_of(style), "markersize": 2.5} if len(frame) <= FEW else {}
     if line.raw is not None and line.seeds == 1:
         raw = line.raw
         ax.plot(raw["step"], raw["value"], color=style.color, alpha=GHOST, linewidth=GHOST_WIDTH)
@@ -71,9 +71,11 @@ def entropy_figure(runs: Sequence[Run]) -> Figure:
 
 def share_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all panels, in a row above them."""
-    handles: dict[str, object] = {}
+    handles: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if len(handles) > 1:
-        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=min(len(handles), 6))
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside upper left", ncols=min(len(handles), 6)
+        )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from .style import (
     BAND,
@@ -39,7 +40,7 @@ INK, MUTED = "#1c2733", "#5a6a79"
 GHOST_WIDTH = 0.6
 """Points: raw values under a smoothed line."""
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.size": 8,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -83,8 +84,8 @@ def look() -> Iterator[None]:
 def new_figure(width: float = NARROW, height: float = 2.4, **subplots: Any) -> tuple[Figure, Any]:
     """A figure of the given size in inches and its axes (``subplots`` as of ``Figure.subplots``)."""
     with look():
-        figure = Figure(figsize=(width, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
+        engine = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06)
+        figure = Figure(figsize=(width, height), layout=engine)
         return figure, figure.subplots(**subplots)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -132,7 +132,12 @@ def _mark(tokens: dict[str, np.ndarray], ax: Axes) -> None:
     share = float(held_share(covariance, np.array([MARKED]))[0])
     ax.plot([MARKED], [share], "o", color=INK, markersize=3.5, zorder=4)
     text = f"top 2 % hold {percent(share)};\n{percent(rare)} of them rare,\nadvantage below mean"
-    place = {"xytext": (0.04, 0.97), "textcoords": "axes fraction", "va": "top", "fontsize": 6.5}
+    place: dict[str, Any] = {
+        "xytext": (0.04, 0.97),
+        "textcoords": "axes fraction",
+        "va": "top",
+        "fontsize": 6.5,
+    }
     line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5}
     ax.annotate(text, (MARKED, share), **place, arrowprops=line)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entropylab.errors import EntropylabError
@@ -42,7 +43,7 @@ def gather(runs: Sequence[Run]) -> Findings:
     first = [members[0] for members in by_method(runs).values()]
 
     def each(analysis: Callable[[Run], Any], members: Sequence[Run]) -> tuple[Finding, ...]:
-        return tuple(_attempt(labels[str(run.path)], lambda run=run: analysis(run), run) for run in members)
+        return tuple(_attempt(labels[str(run.path)], partial(analysis, run), run) for run in members)
 
     return Findings(
         runs=tuple(runs),

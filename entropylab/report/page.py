@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 
+PIXELS = 1.6
+"""Pixels on the page for each point of a drawing."""
+
 
 def page(title: str, body: Iterable[str]) -> str:
     """A whole HTML document without a script and without anything fetched."""
@@ -29,13 +32,11 @@ def paragraphs(text: str, kind: str = "") -> str:
     return "\n".join(paragraph(line, kind) for line in text.splitlines() if line.strip())
 
 
-def figure(svg: str, title: str, caption: str, *, key: str, narrow: bool = False) -> str:
+def figure(svg: str, title: str, caption: str, *, key: str) -> str:
     """A figure with its caption; ``key`` makes the ids inside the drawing unique on the page."""
-    drawing = _own_ids(svg, key).replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
-    return (
-        f"<figure{_class('narrow' if narrow else '')}>\n{drawing}\n"
-        f"<figcaption><b>{escape(title)}</b> {escape(caption)}</figcaption>\n</figure>"
-    )
+    drawing = _own_ids(_sized(svg), key).replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+    words = f"<b>{escape(title)}</b> {escape(caption)}"
+    return f"<figure>\n{drawing}\n<figcaption>{words}</figcaption>\n</figure>"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False) -> str:
@@ -55,6 +56,15 @@ def _css() -> str:
 
 def _class(kind: str) -> str:
     return f' class="{kind}"' if kind else ""
+
+
+def _sized(svg: str) -> str:
+    """The drawing as wide as the column allows, but its type no larger than that of the others."""
+    width = re.search(r'\bwidth="([\d.]+)pt"', svg)
+    if width is None:
+        return svg
+    svg = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", svg, count=2)
+    return svg.replace("<svg", f'<svg style="max-width: {PIXELS * float(width[1]):.0f}px"', 1)
 
 
 def _own_ids(svg: str, key: str) -> str:

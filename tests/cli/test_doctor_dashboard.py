@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -32,12 +35,20 @@ def test_doctor_says_what_is_missing_and_exits_accordingly():
     assert all(check["mend"] for check in document["checks"] if not check["fine"])
 
 
-def test_doctor_names_more_threads_than_cores():
-    done = entropylab("doctor", "--json", OMP_NUM_THREADS=str(doctor.usable_cores() + 3))
-    threads = next(c for c in json.loads(done.stdout)["checks"] if c["name"] == "torch threads")
-    assert not threads["fine"]
-    assert "OMP_NUM_THREADS" in threads["mend"]
-    assert done.returncode == 1
+def test_more_threads_than_cores_are_a_finding():
+    assert doctor.thread_check(2, 2).fine
+    check = doctor.thread_check(8, 2)
+    assert not check.fine
+    assert "OMP_NUM_THREADS" in check.mend
+
+
+def test_a_containers_quota_counts_as_cores(tmp_path):
+    quota = tmp_path / "cpu.max"
+    quota.write_text("100000 100000\n")
+    assert doctor.usable_cores(quota) == 1
+    for text in ("max 100000", "", "no numbers"):
+        quota.write_text(text)
+        assert doctor.usable_cores(quota) == doctor.usable_cores(tmp_path / "absent")
 
 
 def test_doctor_table_fits_80_columns():
@@ -94,14 +105,38 @@ def test_without_streamlit_the_command_that_installs_it_is_named(monkeypatch, tm
         dashboard.command([str(tmp_path)])
 
 
-def test_the_paths_reach_the_server_as_an_environment_variable(monkeypatch, tmp_path):
-    """The server process is replaced by one that prints what it was given."""
-    app = tmp_path / "main.py"
-    app.touch()
-    monkeypatch.setattr(dashboard, "find_app", lambda: app)
-    seen = {}
-    monkeypatch.setattr(dashboard, "_run", lambda arguments, environment: seen.update(environment))
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    dashboard.command([str(tmp_path / "a"), str(tmp_path / "b")])
-    assert seen["ENTROPYLAB_PATHS"].split(os.pathsep) == [str(tmp_path / "a"), str(tmp_path / "b")]
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="reads the server's environment from /proc"
+)
+def test_the_dashboard_serves_and_is_given_the_paths(tmp_path):
+    """A real Streamlit server; its process holds the folders in ENTROPYLAB_PATHS and ends with SIGTERM."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    port = free_port()
+    arguments = ["dashboard", tmp_path / "a", tmp_path / "b", "--port", str(port), "--headless"]
+    server = subprocess.Popen([SCRIPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert wait_for_health(port)
+        environment = Path(f"/proc/{server.pid}/environ").read_bytes().decode().split("\0")
+        assert f"ENTROPYLAB_PATHS={tmp_path / 'a'}{os.pathsep}{tmp_path / 'b'}" in environment
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+def wait_for_health(port: int, seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5) as answer:
+                return answer.read() == b"ok"
+        except OSError:
+            time.sleep(0.2)
+    return False

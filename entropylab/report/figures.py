@@ -1,0 +1,125 @@
+"""The figures of a report with their full captions: what, how many, which interval, how made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from entropylab.plots.attribution import attribution_figure
+from entropylab.plots.comparison import draw_comparison
+from entropylab.plots.curve import draw_curve
+from entropylab.plots.entropy import entropy_figure
+from entropylab.plots.figure import NARROW, WIDE, draw, look, new_figure, to_svg
+from entropylab.plots.series import by_method, group_key
+from entropylab.plots.style import method_label, run_style
+from entropylab.plots.tails import tails_figure
+
+from .page import figure, paragraph
+
+if TYPE_CHECKING:
+    from entropylab.analysis.attribution import Attribution
+    from entropylab.analysis.comparison import Comparison
+    from entropylab.analysis.tails import TailReport
+
+    from .findings import Finding, Findings
+
+COLUMNS = 3
+"""Law panels beside each other."""
+
+
+def entropy_over_steps(findings: Findings) -> str:
+    """Entropy, accuracy and pass@8 over the steps of all runs."""
+    counts = [f"{method_label(key)} {len(runs)}" for key, runs in by_method(findings.runs).items()]
+    caption = (
+        "Left: mean token entropy of the rollouts, running mean over 1/20 of the steps, single runs with "
+        "their raw values behind. Middle and right: accuracy at temperature 1 and pass@8 on the "
+        "validation split, as evaluated. Lines are means over seeds, bands their range (no interval). "
+        f"Runs: {', '.join(counts)}."
+    )
+    title = "Entropy, accuracy and pass@8 over the steps."
+    return figure(to_svg(entropy_figure(findings.runs)), title, caption, key="steps")
+
+
+def laws(findings: Findings) -> Iterator[str]:
+    """The law of the first run of each method, side by side; a sentence where there is none."""
+    shown = first_of_each(findings.law)
+    fitted = [finding for finding in shown if finding.result is not None]
+    for start in range(0, len(fitted), COLUMNS):
+        yield _law_row(fitted[start : start + COLUMNS], f"law{start}")
+    for finding in shown:
+        if finding.result is None:
+            yield paragraph(f"{finding.label}: no law was fitted. {finding.missing}")
+
+
+def first_of_each(found: Sequence[Finding]) -> list[Finding]:
+    """The first finding of each method, one with a result before one without."""
+    chosen: dict[str, Finding] = {}
+    for finding in sorted(found, key=lambda one: one.result is None):
+        if finding.run is not None:
+            chosen.setdefault(group_key(finding.run), finding)
+    return list(chosen.values())
+
+
+def _law_row(fitted: Sequence[Finding], key: str) -> str:
+    width = NARROW if len(fitted) == 1 else WIDE
+    drawing, axes = new_figure(width, 2.7, ncols=len(fitted), squeeze=False)
+    with look():
+        for ax, finding in zip(axes[0], fitted, strict=True):
+            method = group_key(finding.run) if finding.run else ""
+            draw_curve(finding.result, ax, style=run_style(method, method))
+            ax.set_title(finding.label)
+    numbers = "; ".join(f"{finding.label} {finding.result.n_points}" for finding in fitted)
+    caption = (
+        "Validation accuracy at temperature 1 against exp(H), one point an evaluation, pale to full over "
+        "the steps; H in nats on top. Solid: R = -a exp(H) + b where it was seen, dashed: continued to "
+        "H = 0; diamond: the ceiling b - a with its interval. Inner band: interval if the law holds; outer "
+        f"band, dotted edges: over five curve shapes. Points: {numbers}."
+    )
+    return figure(to_svg(drawing), "Accuracy against exp(H).", caption, key=key)
+
+
+def tails(finding: Finding, key: str) -> str:
+    """Survival, tail index and concentration of one run."""
+    if finding.result is None:
+        return paragraph(f"{finding.label}: the tail is not described. {finding.missing}")
+    report: TailReport = finding.result
+    groups = f"{report.n_clusters:,} {report.cluster_kind}s"
+    caption = (
+        f"{finding.label}, {report.n:,} tokens in {groups}. Left: share of tokens beyond a covariance, both "
+        "signs; dashed: if log-probability and advantage were independent. Middle: tail index of the "
+        "positive side by three estimators over the share of tokens taken as the tail, "
+        f"{report.level:.0%} intervals that draw whole {report.cluster_kind}s; 0 is an exponential decay. "
+        "Right: share of the positive covariance that the top share of the tokens holds. "
+        f"Verdict: {'; '.join(report.verdict)}."
+    )
+    return figure(to_svg(tails_figure(report)), "The tail of the token covariance.", caption, key=key)
+
+
+def who(finding: Finding, key: str) -> str:
+    """Quadrants, positions and token strings of one run."""
+    if finding.result is None:
+        return paragraph(f"{finding.label}: tokens are not attributed. {finding.missing}")
+    result: Attribution = finding.result
+    caption = (
+        f"{finding.label}, steps {result.steps[0]} to {result.steps[-1]}, {result.n:,} tokens of "
+        f"{result.n_prompts:,} prompts, {result.n_selected:,} selected. Left: share of each set in the "
+        "quadrants of log-probability (likely, rare: above, below its mean) and advantage, with "
+        f"{result.level:.0%} intervals by prompts. Middle: where in the response. Right: token strings most "
+        "enriched in the top 2 % by covariance, share there over share in all tokens."
+    )
+    return figure(to_svg(attribution_figure(result)), "Who carries the covariance.", caption, key=key)
+
+
+def comparison(finding: Finding) -> str:
+    """Differences from the baseline."""
+    if finding.result is None:
+        return paragraph(f"No comparison. {finding.missing}")
+    result: Comparison = finding.result
+    against = "Difference from the baseline" if not result.differences.empty else "Value"
+    caption = (
+        f"{against} at the end of training: entropy over the last 10 steps, accuracies over the last 4 "
+        "validation evaluations. Light dots: single runs or pairs of seeds; whiskers: "
+        f"{result.level:.0%} t intervals over seeds, none where there is one seed."
+    )
+    drawing = draw(draw_comparison, result, width=WIDE * 0.72, height=2.6)
+    return figure(to_svg(drawing), "Methods beside each other.", caption, key="compare")

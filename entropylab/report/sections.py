@@ -1,0 +1,166 @@
+"""The sections of a report, top to bottom, as pieces of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html import escape
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from entropylab import __version__
+from entropylab.plots.series import by_method
+from entropylab.plots.style import method_label
+
+from . import figures
+from .page import paragraph, paragraphs, table
+from .settings import split_settings
+from .story import limits, story
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .findings import Findings
+
+LARGEST_RUNS_TABLE = 40
+"""Runs up to which each gets a row of its own."""
+
+
+def head(findings: Findings) -> Iterator[str]:
+    """Title and byline."""
+    methods = [method_label(key) for key in by_method(findings.runs)]
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    runs = len(findings.runs)
+    yield f"<h1>{escape('Entropy report: ' + ', '.join(methods[:6]))}</h1>"
+    yield paragraph(f"{runs} run{'s' * (runs != 1)}, written {when} by entropylab {__version__}", "byline")
+
+
+def summary_section(findings: Findings) -> Iterator[str]:
+    """Half a page to quote: three sentences, the limits, and a table of the methods."""
+    sentences = [*story(findings), limits(findings)]
+    yield '<div class="summary">' + "\n".join(paragraph(text) for text in sentences) + "</div>"
+    if findings.comparison.result is not None:
+        yield _methods_table(findings.comparison.result.methods)
+    yield paragraph(
+        "Entropy in nats (last 10 steps); accuracies on the validation split (last 4 evaluations), means "
+        "over runs with 95 % intervals over seeds where there are two or more.",
+        "note",
+    )
+
+
+def _methods_table(methods: pd.DataFrame) -> str:
+    names = (
+        "entropy_start",
+        "entropy_end",
+        "accuracy_end",
+        "accuracy_greedy_end",
+        "pass@8_start",
+        "pass@8_end",
+    )
+    shown = ("method", "runs", "H start", "H end", "T = 1", "greedy", "pass@8 start", "pass@8 end")
+    rows = []
+    for method, group in methods.groupby("method", sort=False):
+        by_metric = group.set_index("metric")
+        runs = str(int(by_metric["n_runs"].max()))
+        rows.append([method_label(str(method)), runs, *(_cell(by_metric.loc[name]) for name in names)])
+    return table(shown, rows)
+
+
+def _cell(row: pd.Series) -> str:
+    if row["mean"] != row["mean"]:
+        return "-"
+    return f"{row['mean']:.3f}" + (
+        f" ({row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
+    )
+
+
+def figures_section(findings: Findings) -> Iterator[str]:
+    """Every figure, or a sentence in its place."""
+    yield "<h2>Entropy and performance</h2>"
+    yield figures.entropy_over_steps(findings)
+    if len(findings.runs) > 1:
+        yield figures.comparison(findings.comparison)
+    yield "<h2>The entropy-performance law</h2>"
+    yield from figures.laws(findings)
+    yield from _law_table(findings)
+    yield "<h2>The covariance of tokens</h2>"
+    for place, (tails, who) in enumerate(zip(findings.tails, findings.who, strict=True)):
+        yield f"<h3>{escape(tails.label)}</h3>"
+        yield figures.tails(tails, f"tails{place}")
+        yield figures.who(who, f"who{place}")
+
+
+def _law_table(findings: Findings) -> Iterator[str]:
+    fitted = [finding for finding in findings.law if finding.result is not None][:LARGEST_RUNS_TABLE]
+    if not fitted:
+        return
+    columns = ("run", "points", "a", "b", "ceiling", "interval", "form band", "R2")
+    yield table(columns, [[finding.label, *_law_row(finding.result)] for finding in fitted])
+    for finding in fitted:
+        if finding.result.withheld:
+            yield paragraph(f"{finding.label}: interval withheld, {finding.result.withheld}.", "note")
+    yield "<details><summary>The fits in words</summary>"
+    for finding in fitted:
+        yield f"<h3>{escape(finding.label)}</h3>{paragraphs(finding.result.summary(), 'note')}"
+    yield "</details>"
+
+
+def _law_row(fit: Any) -> list[str]:
+    values = [f"{value:.3f}" for value in (fit.a, fit.b, fit.ceiling)]
+    bounds = [_bounds(fit.intervals["ceiling"]), _bounds(fit.form_band)]
+    return [str(fit.n_points), *values, *bounds, "-" if fit.r2 is None else f"{fit.r2:.2f}"]
+
+
+def _bounds(bounds: tuple[float, float] | None) -> str:
+    return "withheld" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f}"
+
+
+def methods_section() -> Iterator[str]:
+    """How the numbers were made."""
+    yield "<h2>Methods</h2>"
+    text = resources.files(__package__).joinpath("methods.txt").read_text(encoding="utf-8")
+    for block in text.strip().split("\n\n"):
+        heading, _, words = block.partition("\n")
+        yield f"<h3>{escape(heading)}</h3>"
+        yield paragraph(" ".join(words.split()))
+
+
+def settings_section(findings: Findings) -> Iterator[str]:
+    """What the runs share and in what they differ."""
+    yield "<h2>Settings</h2>"
+    shared, different = split_settings([run.config for run in findings.runs])
+    if different:
+        labels = [findings.labels[str(run.path)] for run in findings.runs]
+        yield paragraph("What differs between the runs:")
+        yield table(["setting", *labels], [[name, *values] for name, values in different], text=True)
+    if shared:
+        yield "<details><summary>Settings that all runs share</summary>"
+        yield table(["setting", "value"], list(shared.items()), text=True)
+        yield "</details>"
+    if not shared and not different:
+        yield paragraph("No settings were recorded.")
+
+
+def data_section(findings: Findings) -> Iterator[str]:
+    """Problems of the data, by name."""
+    yield "<h2>Data</h2>"
+    rows = [
+        [findings.labels[str(run.path)], problem.kind, str(problem.path), problem.message]
+        for run in findings.runs
+        for problem in run.problems()
+    ]
+    if rows:
+        yield paragraph(
+            f"{len(rows)} problem{'s' * (len(rows) != 1)}; the numbers above rest on what is whole."
+        )
+        yield table(["run", "kind", "file", "what it is and how to mend it"], rows, text=True)
+    else:
+        yield paragraph("No problems: every step is whole and every file reads.")
+    if findings.comparison.result is not None:
+        for warning in findings.comparison.result.warnings:
+            yield paragraph(f"Note: {warning}.", "note")
+    yield table(
+        ["run", "folder", "id"],
+        [[findings.labels[str(r.path)], str(r.path), r.id] for r in findings.runs],
+        text=True,
+    )

@@ -1,0 +1,152 @@
+"""A few sentences from results: what the entropy did, what it bought, who carries it, the limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from entropylab.plots.style import method_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from entropylab.analysis.attribution import Attribution
+    from entropylab.analysis.comparison import Comparison
+    from entropylab.analysis.curve import CurveFit
+    from entropylab.analysis.tails import TailReport
+
+    from .findings import Finding, Findings
+
+BASELINE = "baseline"
+
+
+def story(findings: Findings) -> list[str]:
+    """Three sentences: entropy, the law, the tail; each says what is missing where something is."""
+    return [entropy_sentence(findings), law_sentence(_reference(findings.law)), tail_sentence(findings)]
+
+
+def entropy_sentence(findings: Findings) -> str:
+    """Start and end of the reference's entropy (nats), and where the other methods end."""
+    comparison: Comparison | None = findings.comparison.result
+    if comparison is None:
+        return f"No comparison: {findings.comparison.missing}."
+    start, end = (_means(comparison, f"entropy_{when}") for when in ("start", "end"))
+    reference, *others = _ordered(list(end))
+    if not _known(start[reference], end[reference]):
+        return "No entropy was recorded, so nothing is said about it."
+    spent = 1 - end[reference] / start[reference]
+    text = f"{method_label(reference)} {_spent(spent)} ({start[reference]:.2f} to {end[reference]:.2f} nats)"
+    ends = [_end(name, end[name], end[reference]) for name in others if _known(end[name])]
+    return f"{text}; {_and(ends)}." if ends else f"{text}."
+
+
+def law_sentence(finding: Finding | None) -> str:
+    """Fit, ceiling and interval of one run, or why there is none."""
+    if finding is None or finding.result is None:
+        return f"No law was fitted: {finding.missing if finding else 'no run'}."
+    fit: CurveFit = finding.result
+    r2 = "undefined" if fit.r2 is None else f"{fit.r2:.2f}"
+    line = f"R = {-fit.a:.2f} exp(H) {fit.b:+.2f} on {fit.n_points} evaluations of {finding.label}: R2 {r2}"
+    bounds = fit.intervals["ceiling"]
+    if bounds is None:
+        return f"{line}, ceiling {fit.ceiling:.2f} without an interval ({_first(fit.withheld)})."
+    return f"{line}, ceiling {fit.ceiling:.2f} ({bounds[0]:.2f}-{bounds[1]:.2f}, if the law holds)."
+
+
+def tail_sentence(findings: Findings) -> str:
+    """What the top 2 % of the tokens hold, and how many of them are rare tokens of low advantage."""
+    tails, who = _reference(findings.tails), _reference(findings.who)
+    if tails is None or tails.result is None:
+        return f"No statement on the tokens: {tails.missing if tails else 'no run'}."
+    report: TailReport = tails.result
+    row = report.concentration[report.concentration["fraction"] == 0.02].iloc[0]
+    held = _share(row["top_share_positive"], row["top_share_positive_low"], row["top_share_positive_high"])
+    text = f"The top 2 % of the tokens of {tails.label} hold {held} of the positive covariance"
+    if who is None or who.result is None:
+        return f"{text}."
+    rare = _rare(who.result)
+    return (
+        f"{text}; {_share(rare['share'], rare['share_low'], rare['share_high'])} of them are rare tokens "
+        + ("whose advantage is below average.")
+    )
+
+
+def limits(findings: Findings) -> str:
+    """Whether accuracy and pass@8 were raised, and how many seeds that rests on."""
+    comparison: Comparison | None = findings.comparison.result
+    if comparison is None:
+        return f"No comparison: {findings.comparison.missing}."
+    accuracy, pass8 = (_means(comparison, f"{name}_end") for name in ("accuracy", "pass@8"))
+    names = [name for name in _ordered(list(accuracy)) if _known(accuracy[name], pass8[name])]
+    if not names:
+        return "Accuracy and pass@8 were not evaluated, so nothing is said about them."
+    raised = [
+        _raised(name, values, names) for name, values in (("mean accuracy", accuracy), ("pass@8", pass8))
+    ]
+    return " ".join([*filter(None, raised), _seeds(comparison)])
+
+
+def _raised(quantity: str, values: dict[str, float], names: Sequence[str]) -> str:
+    if names[0] != BASELINE or len(names) < 2:
+        return ""
+    higher = [method_label(name) for name in names[1:] if values[name] > values[BASELINE]]
+    if not higher:
+        return f"No method raises {quantity} here."
+    return f"{_and(higher)} end{'s' * (len(higher) == 1)} with a higher {quantity} than the baseline."
+
+
+def _seeds(comparison: Comparison) -> str:
+    fewest = int(comparison.runs["method"].value_counts().min())
+    if fewest == 1:
+        return "One seed a method: a difference may be the seed's."
+    return f"{fewest} seeds a method or more: see the intervals."
+
+
+def _reference(found: Sequence[Finding]) -> Finding | None:
+    """The baseline's finding, or the first."""
+    base = [finding for finding in found if finding.run is not None and finding.run.method == BASELINE]
+    return next(iter([*base, *found]), None)
+
+
+def _ordered(names: list[str]) -> list[str]:
+    return sorted(names, key=lambda name: name != BASELINE)
+
+
+def _means(comparison: Comparison, metric: str) -> dict[str, float]:
+    rows = comparison.methods[comparison.methods["metric"] == metric]
+    return dict(zip(rows["method"].tolist(), rows["mean"].tolist(), strict=True))
+
+
+def _known(*values: float) -> bool:
+    return all(math.isfinite(value) for value in values)
+
+
+def _spent(share: float) -> str:
+    if share < 0:
+        return f"ends with {-100 * share:.0f} % more entropy than it started with"
+    return f"has spent {100 * share:.0f} % of the entropy it started with"
+
+
+def _end(name: str, value: float, reference: float) -> str:
+    times = f" ({value / reference:.1f} times as much)" if reference > 0 else ""
+    return f"{method_label(name)} ends at {value:.2f}{times}"
+
+
+def _rare(result: Attribution) -> pd.Series:
+    table = result.quadrants
+    return table[(table["set"] == "top 2 %") & (table["quadrant"] == "low_below")].iloc[0]
+
+
+def _share(value: float, low: float, high: float) -> str:
+    if not _known(low, high):
+        return f"{100 * value:.0f} %"
+    return f"{100 * value:.0f} % ({100 * low:.0f}-{100 * high:.0f} %)"
+
+
+def _first(reasons: str | None) -> str:
+    return (reasons or "").split(";")[0]
+
+
+def _and(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from entropylab.errors import InsufficientDataError, RunNotFoundError
+from entropylab.report import build
+from entropylab.report.build import build_report
+from entropylab.report.findings import gather
+from entropylab.report.page import figure, table
+from entropylab.report.settings import flatten, split_settings
+from entropylab.report.story import limits, story
+
+
+@pytest.fixture(scope="module")
+def runs(make_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        make_run(folder / f"{method}-s{seed}", method=method, seed=seed, steps=14, prompts=24)
+        for method in ("baseline", "clip_cov")
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def page(runs, tmp_path_factory) -> str:
+    return build_report(runs, tmp_path_factory.mktemp("report") / "report.html").read_text(encoding="utf-8")
+
+
+class Balance(HTMLParser):
+    """Checks that every element that is opened is closed, in order."""
+
+    VOID = ("meta", "link", "br", "img", "input")
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed(page):
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+
+
+def test_the_page_fetches_nothing_and_runs_no_script(page):
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "<script" not in page
+    assert "<link" not in page
+    assert "@import" not in page
+    assert all(target.startswith("#") for target in re.findall(r'(?:href|src)="([^"]*)"', page))
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_every_reference_inside_the_drawings_resolves_once(page):
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    wanted = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
+    assert wanted <= set(ids)
+    assert len(ids) == len(set(ids))
+
+
+def test_light_and_dark_and_every_section_are_there(page):
+    assert "prefers-color-scheme: dark" in page
+    for heading in ("Entropy and performance", "The entropy-performance law", "Methods", "Settings", "Data"):
+        assert f"<h2>{heading}</h2>" in page
+    assert page.count("<figure") == page.count("<figcaption") >= 7
+    assert "currentColor" in page
+
+
+def test_the_summary_holds_the_numbers_of_the_analyses(runs, page):
+    findings = gather(runs)
+    ends = findings.comparison.result.methods.set_index(["method", "metric"])["mean"]
+    for method in ("baseline", "clip_cov"):
+        assert f"{ends[(method, 'entropy_end')]:.2f}" in story(findings)[0]
+    assert f"{findings.law[0].result.ceiling:.2f}" in story(findings)[1]
+    share = findings.tails[0].result.top_share_positive[0.02]
+    assert f"{100 * share:.0f} %" in story(findings)[2]
+    for sentence in [*story(findings), limits(findings)]:
+        assert sentence.replace("'", "&#x27;") in page
+        assert "nan" not in sentence
+
+
+def test_limits_say_whether_accuracy_was_raised(runs):
+    findings = gather(runs)
+    ends = findings.comparison.result.methods.set_index(["method", "metric"])["mean"]
+    raised = ends[("clip_cov", "accuracy_end")] > ends[("baseline", "accuracy_end")]
+    expected = "higher mean accuracy" if raised else "No method raises mean accuracy"
+    assert expected in limits(findings)
+
+
+def test_missing_evaluations_and_tokens_are_plain_sentences(make_run, tmp_path):
+    run = make_run(tmp_path / "bare", steps=3, prompts=8)
+    shutil.rmtree(run.path / "evaluations")
+    shutil.rmtree(run.path / "tokens")
+    page = build_report([run], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "no law was fitted" in page
+    assert "the tail is not described" in page
+    assert "tokens are not attributed" in page
+    assert "problem" in page.partition("<h2>Data</h2>")[2]
+
+
+def test_a_one_step_run_still_gives_a_page(make_run, tmp_path):
+    run = make_run(tmp_path / "one", steps=1, prompts=8)
+    assert build_report([run], tmp_path / "report.html").is_file()
+
+
+def test_no_run_and_no_folder_are_errors(runs, tmp_path):
+    with pytest.raises(InsufficientDataError):
+        build_report([], tmp_path / "report.html")
+    with pytest.raises(RunNotFoundError, match="nowhere"):
+        build_report(runs[:1], tmp_path / "nowhere" / "report.html")
+
+
+def test_a_failed_write_leaves_the_old_report_and_no_litter(tmp_path):
+    target = tmp_path / "report.html"
+    target.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        build._replace(target, "\ud800")
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_text_from_runs_is_escaped():
+    assert "&lt;script&gt;" in table(["<script>"], [["<script>alert(1)</script>"]])
+    assert "<b>a &lt; b</b>" in figure("<svg></svg>", "a < b", "c", key="k")
+
+
+def test_settings_are_split_into_shared_and_different():
+    shared, different = split_settings(
+        [{"a": {"b": 1, "c": [1] * 50}, "d": 2}, {"a": {"b": 1, "c": [1] * 50}}]
+    )
+    assert shared == {"a.b": "1", "a.c": "list of 50"}
+    assert different == [("d", ["2", "-"])]
+    assert flatten({"x": "y" * 500})["x"].endswith("…")
