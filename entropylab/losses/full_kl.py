@@ -87,6 +87,7 @@ class _RowKL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, ref_logits: Tensor, direction: str) -> Tensor:
+        """KL of each row, [k]; NaN where it is not finite."""
         log_p, log_q = logits.log_softmax(-1), ref_logits.log_softmax(-1)
         p, q = log_p.exp(), log_q.exp()
         outer, gap = (p, log_p - log_q) if direction == "reverse_kl" else (q, log_q - log_p)
@@ -100,6 +101,7 @@ class _RowKL(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The saved gradient of each row times the incoming one."""
         (gradient,) = ctx.saved_tensors
         return gradient * gradients[0].unsqueeze(-1), None, None
 

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 class _Gate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, source: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """The value, as it is."""
         ctx.save_for_backward(slope)
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The incoming gradient times the slope."""
         (slope,) = ctx.saved_tensors
         return gradients[0] * slope, None, None
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from entropylab.losses import advice
 from entropylab.losses.controls.clip_cov import ClipCov
 from entropylab.losses.controls.kl_cov import KLCov
+from entropylab.losses.controls.kl_penalty import KLPenalty
+from entropylab.losses.controls.random_clip import RandomClip
 from entropylab.losses.full_kl import FullKL
+from entropylab.losses.methods import METHODS, Method
+from entropylab.losses.policy_loss import policy_loss
+from entropylab.losses.surrogates import PPOClip
 
 torch.set_num_threads(1)
 
@@ -76,6 +83,90 @@ def _needs(control):
 def inputs():
     """(positional, keyword) arguments of policy_loss for a batch and the control it is for."""
     return lambda tokens, control: (_positional(tokens), _optional(tokens, _needs(control)))
+
+
+def _wider(method):
+    """The same row with many tokens chosen."""
+    return dataclasses.replace(
+        method, key=method.key + "_wide", control=dataclasses.replace(method.control, fraction=0.04)
+    )
+
+
+def _row(key, control):
+    return Method(key, PPOClip(), control, "a form beside the table", "One more form.")
+
+
+ROWS = [
+    *METHODS.values(),
+    *(_wider(m) for m in METHODS.values() if hasattr(m.control, "fraction")),
+    *(_row(f"kl_penalty_{name}", KLPenalty(0.1, name)) for name in ("k1", "abs_logratio", "forward_kl")),
+    _row("kl_cov_k1", KLCov(fraction=0.04, divergence="k1", reference="ref", covariance_on="old")),
+    _row("kl_cov_k3_mean", KLCov(count=30, divergence="k3", weight="selected_mean", dead_zone=0.01)),
+    _row("kl_cov_forward", KLCov(count=30, divergence="forward_kl")),
+    _row("random_detach", RandomClip(fraction=0.04, action="detach")),
+]
+"""The table, its selecting rows with many chosen tokens, and forms that no row has."""
+
+
+@pytest.fixture(params=ROWS, ids=lambda row: row.key)
+def method(request):
+    """Each row of the table in turn, and some forms beside it."""
+    return request.param
+
+
+@pytest.fixture
+def run_method(inputs):
+    """Call policy_loss as a row says."""
+
+    def call(tokens, method, **keywords):
+        positional, optional = inputs(tokens, method.control)
+        keywords = {"surrogate": method.surrogate, "control": method.control, **optional, **keywords}
+        return policy_loss(*positional, **keywords)
+
+    return call
+
+
+@pytest.fixture
+def cast():
+    """A copy of a batch in another dtype, with fresh leaves."""
+
+    def call(tokens, dtype):
+        out = type(tokens)(**vars(tokens))
+        for name, value in vars(tokens).items():
+            if value.is_floating_point():
+                value = value.detach().to(dtype, copy=True).requires_grad_(value.requires_grad)
+            setattr(out, name, value)
+        return out
+
+    return call
+
+
+class _NoHostSync(TorchDispatchMode):
+    """Fails where an operation would wait for the device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = str(func)
+        for word in (
+            "_local_scalar_dense",
+            "nonzero",
+            "item",
+            "masked_select",
+            "unique",
+            "is_nonzero",
+            "equal.",
+        ):
+            assert word not in name, f"{name} waits for the device"
+        if "index" in name:
+            indices = [x for arg in args if isinstance(arg, (list, tuple)) for x in arg]
+            masks = [x for x in indices if isinstance(x, torch.Tensor) and x.dtype == torch.bool]
+            assert not masks, f"{name} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def no_host_sync():
+    """A context in which an operation that waits for the device fails."""
+    return _NoHostSync
 
 
 # --- the plain formulas: boolean indexing, autograd and Python loops; nothing of entropylab but its settings

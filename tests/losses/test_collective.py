@@ -100,6 +100,22 @@ def test_accumulation_equals_one_large_batch(tokens, plain, control, sizes, redu
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-15)
 
 
+@pytest.mark.parametrize("control", CONTROLS, ids=str)
+def test_it_never_waits_for_the_device(tokens, control, no_host_sync):
+    with no_host_sync():
+        selection = select_tokens(control, *_columns(tokens), sample_ids=IDS, validate=False)
+        out = policy_loss(
+            *_columns(tokens),
+            control=control,
+            **_needed(tokens, control),
+            selection=selection,
+            sample_ids=IDS,
+            validate=False,
+        )
+        out.loss.backward()
+    assert torch.equal(out.tokens["selected"], selection.mask(IDS, 50))
+
+
 def test_a_selection_holds_sorted_ids_and_the_statistics(tokens, plain):
     control = KLCov(fraction=0.05)
     selection = select_tokens(control, *_columns(tokens), sample_ids=IDS)

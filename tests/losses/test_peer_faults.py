@@ -49,7 +49,7 @@ def test_1_the_chosen_tokens_do_not_depend_on_the_micro_batch(group):
 
 
 def test_2_one_response_a_micro_batch_is_neither_a_no_op_nor_arbitrary(group):
-    control = ClipCov(fraction=0.02, select="top")
+    control = ClipCov(fraction=0.04, select="top")
     selection = select_tokens(control, *_columns(group))
     rows = selection.sample_ids[:1]
     alone = _columns(group, rows)

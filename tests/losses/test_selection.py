@@ -80,8 +80,7 @@ def test_zero_and_minus_zero_tie():
 
 def test_hash_is_pinned():
     got = hashing.token_hash([0, 1, 2**40, -7], [0, 5, 4095, 17], seed=3, step=11)
-    again = hashing.token_hash([0, 1, 2**40, -7], [0, 5, 4095, 17], seed=3, step=11)
-    assert got.tolist() == again.tolist() == PINNED
+    assert got.tolist() == [2122355, 292831, 1010389, 14488055]
 
 
 def _plain_hash(sample_id, position, seed, step):
@@ -103,9 +102,6 @@ def _plain_hash(sample_id, position, seed, step):
     x = (row ^ column) * 0x7FEB352D % 2**32
     x = (x ^ (x >> 15)) * 0x846CA68B % 2**32
     return x >> 8
-
-
-PINNED = [_plain_hash(*token, 3, 11) for token in ((0, 0), (1, 5), (2**40, 4095), (-7, 17))]
 
 
 @pytest.mark.parametrize(("seed", "step"), [(0, 0), (1, 0), (0, 1), (-3, 2**40), (2**63, 7)])
