@@ -21,7 +21,7 @@ from .reader import open_run
 from .row_files import Rows, stream_rows
 from .run_info import read_json
 from .snapshot import Snapshot, SnapshotReader, evaluation_of, read_table
-from .writer import parquet_options, replace_file, sync_folder, write_parquet
+from .writer import parquet_options, replace_file, write_parquet
 
 ROWS_PER_FILE = 4_000_000
 """A merged file ends after the step that reaches this many rows (about 80 MB)."""
@@ -246,14 +246,13 @@ def _merged_evaluations(snapshot: Snapshot) -> list[str]:
 
 
 def _delete(folder: Path, names: Sequence[str]) -> None:
-    """Delete files and the step folders that are empty then."""
+    """Delete files and the step folders that are empty then; what a crash brings back is a leftover."""
     parents = {(folder / name).parent for name in names}
     for name in names:
         (folder / name).unlink(missing_ok=True)
     for parent in parents:
         if not any(parent.iterdir()):
             parent.rmdir()
-            sync_folder(parent.parent)
 
 
 def _count(snapshot: Snapshot) -> int:

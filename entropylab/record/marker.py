@@ -65,7 +65,9 @@ class Marker:
 
     def to_json(self) -> dict[str, Any]:
         """The marker as strict JSON."""
-        value = asdict(self)
+        value = dict(vars(self))
+        value["tokens"] = self.tokens and asdict(self.tokens)
+        value["responses"] = self.responses and asdict(self.responses)
         value["updates"] = [_update_to_json(u) for u in self.updates]
         return {FORMAT_FIELD: FORMAT_VERSION, "kind": "marker", **value}
 

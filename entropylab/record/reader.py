@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
 
 from ..errors import RunFormatError, RunNotFoundError, UnknownNameError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
+from .arrays import whole_number
 from .exact_cache import ExactCache
 from .history import Evaluation
 from .marker import Marker
@@ -81,6 +83,10 @@ class Run:
         data = {c: pd.Series([getattr(e, c) for e in found], dtype=kind) for c, kind in columns.items()}
         return pd.DataFrame(data)
 
+    def whole_steps(self) -> list[int]:
+        """The steps that every rank has written; what `steps` summarizes, without reading the summaries."""
+        return sorted(self._whole())
+
     def token_steps(self) -> list[int]:
         """The whole steps that have token rows."""
         return sorted(step for step, markers in self._whole().items() if any(m.tokens for m in markers))
@@ -93,9 +99,10 @@ class Run:
         Raises `RunFormatError` naming a file that cannot be read, `RunNotFoundError` for a step without
         token rows, `UnknownNameError` for a column that does not exist.
         """
-        snapshot = self._readable(steps)
-        chosen = _chosen(snapshot, steps, self.path)
-        rows = [Rows(m.step, m.rank, m.tokens) for m in _markers(snapshot, chosen) if m.tokens]
+        wanted = _wanted(steps)
+        snapshot = self._readable(wanted)
+        _check_stored(snapshot, wanted, self.path)
+        rows = [Rows(m.step, m.rank, m.tokens) for m in _markers(snapshot, wanted) if m.tokens]
         return stream_rows(self.path, rows, TOKEN_COLUMNS, columns)
 
     def responses(self) -> Iterator[pa.RecordBatch]:
@@ -127,7 +134,7 @@ class Run:
             return {}  # problems() names the file; the merged moments do not need it
         return exact_rows_from_tokens(pa.Table.from_batches(batches)) if batches else {}
 
-    def _readable(self, steps: int | Iterable[int] | None) -> Snapshot:
+    def _readable(self, steps: set[int] | None) -> Snapshot:
         """A snapshot, with `RunFormatError` if a marker of the wanted steps cannot be read."""
         snapshot = self._snapshots.take()
         for problem in snapshot.unreadable:
@@ -175,18 +182,22 @@ def _read_run_file(folder: Path) -> dict[str, Any]:
         raise RunNotFoundError(f"{folder}: no run here (no {RUN_FILE}); {mend}") from None
 
 
-def _chosen(snapshot: Snapshot, steps: int | Iterable[int] | None, folder: Path) -> set[int] | None:
-    """The wanted steps, None for all; `RunNotFoundError` for those without token rows."""
+def _wanted(steps: int | Iterable[int] | None) -> set[int] | None:
+    """The steps asked for as a set, None for all."""
     if steps is None:
         return None
-    wanted = {int(steps)} if isinstance(steps, int) else {int(step) for step in steps}
+    asked = [steps] if isinstance(steps, Integral) else cast("Iterable[int]", steps)
+    return {whole_number(step, "steps", 0, 2**31 - 1) for step in asked}
+
+
+def _check_stored(snapshot: Snapshot, wanted: set[int] | None, folder: Path) -> None:
+    """`RunNotFoundError` for wanted steps without token rows."""
     stored = {step for step, markers in snapshot.history.whole.items() if any(m.tokens for m in markers)}
-    absent = sorted(wanted - stored)
+    absent = sorted((wanted or set()) - stored)
     if absent:
         raise RunNotFoundError(
             f"{folder}: no token rows of the steps {absent[:10]}; token_steps() lists those there"
         )
-    return wanted
 
 
 def _markers(snapshot: Snapshot, steps: set[int] | None) -> list[Marker]:
@@ -194,9 +205,6 @@ def _markers(snapshot: Snapshot, steps: set[int] | None) -> list[Marker]:
     return [m for step, markers in whole if steps is None or step in steps for m in markers]
 
 
-def _concerns(path: str, steps: int | Iterable[int] | None) -> bool:
+def _concerns(path: str, steps: set[int] | None) -> bool:
     """Whether an unreadable marker file may hold one of the wanted steps; a compacted one may hold any."""
-    if steps is None or "step-" not in path:
-        return True
-    wanted = [steps] if isinstance(steps, int) else list(steps)
-    return int(path.split("step-")[1].split("/")[0]) in wanted
+    return steps is None or "step-" not in path or int(path.split("step-")[1].split("/")[0]) in steps

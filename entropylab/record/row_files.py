@@ -43,7 +43,8 @@ def open_parquet(path: Path, columns: Sequence[Column] = ()) -> pq.ParquetFile:
         if version is None:
             raise RunFormatError(f"{path}: a Parquet file that entropylab did not write")
         check_format(int(version) if version.isdigit() else version, path)
-        missing = [c.name for c in columns if c.name not in file.schema_arrow.names]
+        names = set(file.schema_arrow.names)
+        missing = [c.name for c in columns if c.name not in names]
         if missing:
             raise RunFormatError(f"{path}: the columns {missing} are missing")
     except RunFormatError:

@@ -101,8 +101,9 @@ def top_means(covariance: np.ndarray) -> Row:
     x = np.asarray(covariance, dtype=np.float64)
     if x.size == 0 or not np.isfinite(x).all():
         return {top_mean_column(f): None for f in TOP_FRACTIONS}
-    x = np.sort(x)
-    return {top_mean_column(f): float(x[x.size - top_count(f, x.size) :].mean()) for f in TOP_FRACTIONS}
+    first = {top_mean_column(f): x.size - top_count(f, x.size) for f in TOP_FRACTIONS}
+    x = np.partition(x, sorted(set(first.values())))
+    return {column: float(x[start:].mean()) for column, start in first.items()}
 
 
 def top_count(fraction: float, n: int) -> int:

@@ -46,14 +46,13 @@ def check_promise(path, last: int) -> None:
     run = el.open_run(path)
     steps = run.steps()["step"].tolist()
     assert set(range(last)) <= set(steps)
-    assert steps == list(range(steps[-1] + 1))
+    assert steps == list(range(len(steps)))
     assert sum(b.num_rows for b in run.tokens()) == len(steps) * 2 * 64 * 50
     kinds = {p.kind for p in run.problems()}
     assert "interrupted" in kinds
     assert kinds <= {"interrupted", "incomplete_step", "temporary_file", "superseded"}
-    assert f"its last whole step is {steps[-1]}" in next(
-        p.message for p in run.problems() if p.kind == "interrupted"
-    )
+    (message,) = (p.message for p in run.problems() if p.kind == "interrupted")
+    assert (f"its last whole step is {steps[-1]}" if steps else "it finished no step") in message
 
 
 @pytest.mark.slow
