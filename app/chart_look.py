@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import streamlit as st
 from numpy.typing import ArrayLike, NDArray
 
 from entropylab.plots.style import BAND, DIVERGING, GHOST, LINE_WIDTH, SEQUENTIAL, Style
@@ -13,6 +15,8 @@ from entropylab.plots.style import BAND, DIVERGING, GHOST, LINE_WIDTH, SEQUENTIA
 MAX_POINTS = 1000
 """Points of a line on screen; longer ones keep the smallest and the largest value of each stretch."""
 
+INK = {False: "#4A4E57", True: "#C9C7C2"}
+"""Text of the axes by dark: a contrast of more than 7 against Streamlit's pages."""
 CLEAR = "rgba(0,0,0,0)"
 GRID = "rgba(128,128,128,0.16)"
 AXIS = "rgba(128,128,128,0.55)"
@@ -22,6 +26,20 @@ CONFIG = {
     "toImageButtonOptions": {"format": "svg", "filename": "entropylab"},
     "responsive": True,
 }
+
+
+def is_dark() -> bool:
+    """Whether the page is dark now."""
+    return st.context.theme.type == "dark"
+
+
+def draw(figure: go.Figure, key: str, place: Any = st) -> None:
+    """Put a figure on the page, its text in the ink of the page."""
+    ink = INK[is_dark()]
+    for axes in (figure.update_xaxes, figure.update_yaxes):
+        axes(tickfont={"color": ink}, title={"font": {"color": ink}})
+    figure.update_layout(font={"color": ink}, legend={"font": {"color": ink}})
+    place.plotly_chart(figure, config=CONFIG, key=key)
 
 
 def rgba(color: str, alpha: float) -> str:

@@ -16,13 +16,15 @@ _SHEET = """
 <style>
 [data-testid="stMainBlockContainer"] { padding: 4.2rem 2.2rem 4rem; max-width: 1500px; }
 [data-testid="stSidebarUserContent"] { padding-bottom: 2rem; }
-[data-testid="stSidebar"] [data-testid="stExpanderDetails"] { padding: .5rem .6rem .6rem; }
+[data-testid="stSidebar"] [data-testid="stExpanderDetails"] { padding: .2rem .6rem .5rem; }
+[data-testid="stSidebar"] [data-testid="stExpanderDetails"] [data-testid="stVerticalBlock"] { gap: .35rem; }
+[data-testid="stMainBlockContainer"] > [data-testid="stVerticalBlock"] { gap: .8rem; }
 [data-testid="stMetricValue"] { font-size: 1.55rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 [data-testid="stMetricLabel"] p { font-size: .8rem; opacity: .75; }
 [data-testid="stMetric"] { padding: .7rem .85rem .5rem; }
 .el-say { font-size: 1.22rem; line-height: 1.45; font-weight: 500; margin: 0; max-width: 62rem; text-wrap: pretty; }
 .el-also { font-size: .9rem; line-height: 1.5; opacity: .72; margin: .3rem 0 0; max-width: 62rem; text-wrap: pretty; }
-.el-heading { font-size: .82rem; opacity: .75; margin: .6rem 0 0; }
+.el-heading { font-size: .82rem; opacity: .75; margin: 0 0 .35rem; }
 .el-warn p { font-size: .85rem; line-height: 1.5; margin: 0; opacity: .85; text-wrap: pretty; }
 .el-legend { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; font-size: .85rem; margin: .1rem 0; }
 .el-legend span { display: inline-flex; align-items: center; gap: .4rem; }
@@ -99,9 +101,9 @@ def legend(styles: Iterable[tuple[str, Style]]) -> None:
     st.html(f'<div class="el-legend">{items}</div>')
 
 
-def heading(text: str) -> None:
-    """A quiet line over a block."""
-    st.html(f'<p class="el-heading">{escape(text)}</p>')
+def _unbroken(text: str) -> str:
+    """Text for the page in which no line breaks between a number and its per cent sign."""
+    return escape(text).replace(" %", "\u00a0%")
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -113,8 +115,8 @@ def warn(warnings: Iterable[str]) -> None:
 
 def opening(sentence: str, also: str = "") -> None:
     """The first line of a view: one sentence with a number and its uncertainty, and what is not known."""
-    rest = f'<p class="el-also">{escape(also)}</p>' if also else ""
-    st.html(f'<p class="el-say">{escape(sentence)}</p>{rest}')
+    rest = f'<p class="el-also">{_unbroken(also)}</p>' if also else ""
+    st.html(f'<p class="el-say">{_unbroken(sentence)}</p>{rest}')
 
 
 @dataclass(frozen=True)
@@ -128,15 +130,16 @@ class Tile:
     color: str = "#808080"
 
 
-def tiles(row: Iterable[Tile]) -> None:
-    """Tiles of equal size that wrap to two columns on a narrow screen."""
+def tiles(row: Iterable[Tile], heading: str = "") -> None:
+    """Tiles of equal size under a quiet heading; on a narrow screen two columns."""
     cells = "".join(
         f'<div class="el-tile"><span>{escape(tile.label)}</span>'
         f"<b>{escape(tile.value)}</b>{''.join(f'<small>{escape(note)}</small>' for note in tile.notes)}"
         f"{_sparkline(tile.course, tile.color)}</div>"
         for tile in row
     )
-    st.html(f'<div class="el-tiles">{cells}</div>')
+    above = f'<p class="el-heading">{escape(heading)}</p>' if heading else ""
+    st.html(f'{above}<div class="el-tiles">{cells}</div>')
 
 
 def cards(lines: Iterable[tuple[str, str, str]]) -> None:

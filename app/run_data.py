@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
+from kept_run import RUN_FILE, KeptRun, folder_stamp
 
 from entropylab.errors import EntropylabError
-from entropylab.record.reader import Problem, Run, open_run
+from entropylab.record.reader import Problem
 
 if TYPE_CHECKING:
     from entropylab.analysis.attribution import Attribution
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
     from entropylab.analysis.tails import TailReport
 
 PATHS_VARIABLE = "ENTROPYLAB_PATHS"
-RUN_FILE = "_run.json"
 TOKEN_STEPS = 20
 """Steps whose token rows are read at once."""
-PARTS = ("markers", "evaluations", "tokens", "responses")
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def discover() -> Found:
             unreadable.append(_nothing_at(root))
         for folder in folders:
             try:
-                entries.append(_entry(str(folder), _stamp(folder), *_names(folder, root)))
+                entries.append(_entry(str(folder), folder_stamp(folder), *_names(folder, root)))
             except (EntropylabError, OSError) as error:
                 unreadable.append(str(error))
     entries.sort(key=lambda e: (e.group, e.method != "baseline", e.name))
@@ -79,12 +78,12 @@ def discover() -> Found:
 
 def steps(entry: Entry) -> pd.DataFrame:
     """The summary of every step."""
-    return _steps(entry.path, entry.stamp)
+    return _run(entry.path).steps()
 
 
 def evaluations(entry: Entry) -> pd.DataFrame:
     """Every evaluation, long form."""
-    return _evaluations(entry.path, entry.stamp)
+    return _run(entry.path).evaluations()
 
 
 def validation_metrics(entry: Entry) -> list[str]:
@@ -110,7 +109,7 @@ def forecast(entry: Entry, metric: str, entropy: str, first: int) -> CurveForeca
 
 def token_steps(entry: Entry, *, last: bool) -> tuple[int, ...]:
     """The first or the last steps that have token rows, as many as a report reads."""
-    held = _token_steps(entry.path, entry.stamp)
+    held = _run(entry.path).token_steps()
     return tuple(held[-TOKEN_STEPS:] if last else held[:TOKEN_STEPS])
 
 
@@ -130,32 +129,17 @@ def comparison(entries: Sequence[Entry]) -> Comparison:
 
 
 @st.cache_resource(show_spinner=False)
-def _run(path: str) -> Run:
-    """One reader a folder: it parses a file again only where that has changed."""
-    return open_run(path)
+def _run(path: str) -> KeptRun:
+    """One reader a folder."""
+    return KeptRun(path)
 
 
 @st.cache_data(show_spinner="Reading the runs", max_entries=500)
 def _entry(path: str, stamp: float, slug: str, group: str) -> Entry:
     run = _run(path)
     return Entry(
-        path, stamp, slug, group, run.name, run.method, len(_steps(path, stamp)), tuple(run.problems())
+        path, stamp, slug, group, run.name, run.method, len(run.whole_steps()), tuple(run.problems())
     )
-
-
-@st.cache_data(show_spinner="Reading summaries", max_entries=500)
-def _steps(path: str, stamp: float) -> pd.DataFrame:
-    return _run(path).steps()
-
-
-@st.cache_data(show_spinner="Reading evaluations", max_entries=500)
-def _evaluations(path: str, stamp: float) -> pd.DataFrame:
-    return _run(path).evaluations()
-
-
-@st.cache_data(show_spinner=False, max_entries=500)
-def _token_steps(path: str, stamp: float) -> list[int]:
-    return _run(path).token_steps()
 
 
 @st.cache_data(show_spinner=False, max_entries=500)
@@ -208,19 +192,6 @@ def _run_folders(root: Path) -> Iterator[Path]:
             below.clear()
             yield Path(folder)
         below[:] = [name for name in below if not name.startswith(".")]
-
-
-def _stamp(folder: Path) -> float:
-    """The newest change in a run: files are replaced whole, so the folders' times tell."""
-    newest = (folder / RUN_FILE).stat().st_mtime
-    for part in PARTS:
-        for place in (folder / part, *_subfolders(folder / part)):
-            newest = max(newest, place.stat().st_mtime if place.is_dir() else 0.0)
-    return newest
-
-
-def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
-    return [entry for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
 
 
 def _names(folder: Path, root: Path) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import pandas as pd
 import run_data
 import run_picker
 import streamlit as st
-from chart_look import CONFIG
+from chart_look import draw, is_dark
 from notices import in_words
 from page_style import Tile
 from run_data import Entry
@@ -59,10 +59,10 @@ def one_run(entry: Entry, metric: str, points: pd.DataFrame, entropy: str) -> No
         summary = (later or fit).summary().splitlines()
         page_style.opening(f"{entry.name}: {summary[0]}", " ".join(summary[1 : 3 if later else 2]))
         _tiles(fit)
-    style, dark = run_picker.style_of(entry), st.context.theme.type == "dark"
+    style = run_picker.style_of(entry)
     label = metric_names.metric_label(metric)
-    figure = law_charts.law_figure(fit, style, metric=label, later=later and later.points, dark=dark)
-    st.plotly_chart(figure, config=CONFIG, key="law_chart")
+    figure = law_charts.law_figure(fit, style, metric=label, later=later and later.points, dark=is_dark())
+    draw(figure, "law_chart")
     page_style.warn(dict.fromkeys((*fit.warnings, *whole.warnings)))
 
 
@@ -95,8 +95,8 @@ def _row(entry: Entry, metric: str, entropy: str) -> dict[str, object]:
         return {"note": str(error)}
     return {
         "ceiling": fit.ceiling,
-        "interval": interval_text(fit.intervals["ceiling"]),
-        "form band": interval_text(fit.form_band),
+        "interval": interval_text(fit.intervals["ceiling"]) or "withheld",
+        "form band": interval_text(fit.form_band) or "withheld",
         "a": fit.a,
         "R²": fit.r2,
         "points": fit.n_points,

@@ -8,7 +8,7 @@ import quantities
 import run_data
 import run_picker
 import streamlit as st
-from chart_look import CONFIG, share_x
+from chart_look import draw, share_x
 from comparison_charts import SHOWN, differences_figure, end_table
 from notices import in_words, say
 from overview_charts import Drawing, Line, panel_figure
@@ -45,6 +45,7 @@ def page() -> None:
     with in_words("No comparison"):
         comparison = run_data.comparison(chosen.entries)
         opening(comparison)
+    page_style.warn(_ill(chosen))
     with in_words():
         tiles(chosen.focus())
     with in_words():
@@ -65,11 +66,9 @@ def opening(comparison: Comparison) -> None:
 
 def tiles(entry: Entry) -> None:
     """Where one run stands now, beside where it began."""
-    page_style.heading(f"{entry.name}: now, and where it began")
     color = run_picker.style_of(entry).color
-    page_style.tiles(
-        [_tile(quantity, series[entry], color) for quantity, series in quantities.found_in([entry])]
-    )
+    shown = [_tile(quantity, series[entry], color) for quantity, series in quantities.found_in([entry])]
+    page_style.tiles(shown, heading=f"{entry.name} at its last step")
 
 
 def panels(chosen: Picked) -> None:
@@ -87,7 +86,7 @@ def panels(chosen: Picked) -> None:
         for i, (place, figure) in enumerate(
             zip(places, figures[row : row + COLUMNS], strict=False), start=row
         ):
-            place.plotly_chart(figure, config=CONFIG, key=f"panel_{i}")
+            draw(figure, f"panel_{i}", place)
 
 
 def differences(comparison: Comparison) -> None:
@@ -99,7 +98,7 @@ def differences(comparison: Comparison) -> None:
             f"Dots: mean difference; bars: {level} interval over the seeds, paired where they share a seed."
         )
         for place, metric in zip(st.columns(len(SHOWN)), SHOWN, strict=True):
-            place.plotly_chart(differences_figure(comparison, metric), config=CONFIG, key=f"less_{metric}")
+            draw(differences_figure(comparison, metric), f"less_{metric}", place)
     st.markdown("##### End of training, by method")
     st.dataframe(end_table(comparison), hide_index=True)
     st.caption(
@@ -126,6 +125,12 @@ def health(chosen: Picked) -> None:
         return
     st.markdown("##### Data health")
     st.dataframe(pd.DataFrame(rows), hide_index=True)
+
+
+def _ill(chosen: Picked) -> list[str]:
+    """A line where files are not whole, at the top of the page."""
+    ill = [f"{chosen.label(e)} ({len(e.problems)})" for e in chosen.entries if e.problems]
+    return [f"problems in the files of {', '.join(ill)}: see Data health below"] if ill else []
 
 
 def _tile(quantity: Quantity, frame: pd.DataFrame, color: str) -> Tile:

@@ -8,7 +8,7 @@ import run_data
 import run_picker
 import selection_charts
 import streamlit as st
-from chart_look import CONFIG
+from chart_look import draw
 from notices import in_words, say
 from run_data import Entry
 from wording import interval_text
@@ -53,16 +53,14 @@ def one_run(entry: Entry, result: Attribution) -> None:
     st.markdown("##### Who they are")
     st.html(selection_charts.plate(result))
     left, right = st.columns(2, gap="large")
-    left.plotly_chart(selection_charts.positions_figure(result, style), config=CONFIG, key="positions")
+    draw(selection_charts.positions_figure(result, style), "positions", left)
     with right:
         if result.tokens.empty:
             say(
                 "Token ids were not recorded, so no tokens can be named: pass token_ids=... to recorder.record."
             )
         else:
-            st.plotly_chart(
-                selection_charts.enrichment_figure(result, style), config=CONFIG, key="enrichment"
-            )
+            draw(selection_charts.enrichment_figure(result, style), "enrichment")
     if not result.tokens.empty:
         st.markdown("##### Tokens of the sets")
         _tokens(result)

@@ -8,7 +8,7 @@ import run_data
 import run_picker
 import streamlit as st
 import tail_charts
-from chart_look import CONFIG
+from chart_look import draw
 from notices import in_words
 from run_data import Entry
 from wording import interval_text, share
@@ -54,16 +54,16 @@ def one_run(entry: Entry, report: TailReport) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.markdown("##### Survival of both sides")
-        st.plotly_chart(tail_charts.survival_figure(report), config=CONFIG, key="tail_survival")
+        draw(tail_charts.survival_figure(report), "tail_survival")
     with right:
         st.markdown("##### Top means beside independence")
         _top_means(report)
-        st.plotly_chart(tail_charts.lorenz_figure(report), config=CONFIG, key="tail_lorenz")
+        draw(tail_charts.lorenz_figure(report), "tail_lorenz")
     st.markdown("##### Tail index over thresholds")
     figures = [tail_charts.index_figure(report, name) for name in tail_charts.ESTIMATORS]
     tail_charts.shared_y(figures, report)
     for place, figure, name in zip(st.columns(3), figures, tail_charts.ESTIMATORS, strict=True):
-        place.plotly_chart(figure, config=CONFIG, key=f"tail_index_{name}")
+        draw(figure, f"tail_index_{name}", place)
 
 
 def _top_means(report: TailReport) -> None:

@@ -1,0 +1,51 @@
+"""A run whose answers are kept until its folder changes, so that several analyses share one reading."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from entropylab.record.reader import Problem, Run
+
+RUN_FILE = "_run.json"
+PARTS = ("markers", "evaluations", "tokens", "responses")
+
+
+class KeptRun(Run):
+    """A `Run` that reads a folder once for each state of it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._kept: dict[Hashable, tuple[float, Any]] = {}
+
+    def steps(self, by: str = "step") -> pd.DataFrame:
+        return self._keep(("steps", by), lambda: super(KeptRun, self).steps(by)).copy()
+
+    def evaluations(self) -> pd.DataFrame:
+        return self._keep("evaluations", super().evaluations).copy()
+
+    def problems(self) -> list[Problem]:
+        return list(self._keep("problems", super().problems))
+
+    def _keep(self, key: Hashable, read: Callable[[], Any]) -> Any:
+        stamp = folder_stamp(self.path)
+        if self._kept.get(key, (None, None))[0] != stamp:
+            self._kept[key] = (stamp, read())
+        return self._kept[key][1]
+
+
+def folder_stamp(folder: Path) -> float:
+    """The newest change in a run: files are replaced whole, so the folders' times tell."""
+    newest = (folder / RUN_FILE).stat().st_mtime
+    for part in PARTS:
+        for place in (folder / part, *_subfolders(folder / part)):
+            newest = max(newest, place.stat().st_mtime if place.is_dir() else 0.0)
+    return newest
+
+
+def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
+    return [entry for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
