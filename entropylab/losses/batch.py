@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .masking import as_indicator, count_of, finite, keep, keep_
+from .masking import as_indicator, between, count_of, keep, keep_finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,21 +95,21 @@ def make_batch(
     with torch.no_grad():
         inside = as_indicator(mask, dtype)
         n_masked = count_of(inside)
-        difference = source.detach() - old_logprobs
-        for values in (difference, advantages, ref_logprobs, entropy):
+        log_ratio = source.detach() - old_logprobs
+        for values in (log_ratio, advantages, ref_logprobs, entropy):
             if values is not None:
-                inside.mul_(finite(values.detach()))
+                inside = keep_finite(inside, values.detach())
         lengths = inside.sum(1).long()
         count = lengths.sum()
         advantages = advantages.nan_to_num(0.0, 0.0, 0.0)
-        log_ratio = _clamp(difference, inside)
+        log_ratio = _clamp_(log_ratio, inside)
         return TokenBatch(
             source=source,
             logprobs=keep(source, inside),
             log_ratio=log_ratio,
             ratio=log_ratio.exp(),
             advantages=advantages,
-            signal=inside * -advantages,
+            signal=(inside * advantages).neg_(),
             inside=inside,
             lengths=lengths,
             count=count,
@@ -126,13 +126,14 @@ def make_batch(
 
 def log_ratio_to(batch: TokenBatch, reference: Tensor) -> Tensor:
     """log π - log π_ref clamped to ±20, 0 outside the valid tokens."""
-    return _clamp(batch.logprobs - reference, batch.inside)
+    return _clamp_(batch.logprobs - reference, batch.inside)
 
 
-def unclamped(log_ratio: Tensor) -> Tensor:
-    """1 where a log-ratio is not clamped and so has a gradient, 0 elsewhere."""
-    return log_ratio.abs().lt_(LOG_RATIO_LIMIT)
+def where_unclamped(slope: Tensor, log_ratio: Tensor) -> Tensor:
+    """``slope`` where a log-ratio is not clamped, and 0 elsewhere."""
+    return between(slope, log_ratio, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 
 
-def _clamp(difference: Tensor, inside: Tensor) -> Tensor:
-    return keep_(difference, inside).clamp_(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+def _clamp_(difference: Tensor, inside: Tensor) -> Tensor:
+    """Overwrites ``difference``."""
+    return difference.nan_to_num_(0.0).clamp_(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).mul_(inside)

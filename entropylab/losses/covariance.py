@@ -58,7 +58,7 @@ def token_covariance(
     batch = make_batch(detached, torch.zeros_like(detached), advantages, mask)
     if resolve_validate(validate, logprobs):
         check_values(batch, mask, {"logprobs": logprobs, "advantages": advantages}, may_be_empty=False)
-    return nan_outside(centre(batch).covariance, batch.inside)
+    return centre(batch).covariance + nan_outside(batch.inside)
 
 
 @torch.no_grad()

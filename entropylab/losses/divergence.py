@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidInputError
 from .backend import torch
-from .batch import TokenBatch, log_ratio_to, unclamped
+from .batch import TokenBatch, log_ratio_to, where_unclamped
 from .full_kl import FullKL
 from .masking import gate
 
@@ -34,15 +34,14 @@ def sampled_divergence(log_ratio: Tensor, name: str) -> tuple[Tensor, Tensor]:
 
     The derivative of k1 is 1 everywhere, also outside the valid tokens.
     """
-    reach = unclamped(log_ratio)
     if name == "abs_logratio":
-        return log_ratio.abs(), log_ratio.sign().mul_(reach)
+        return log_ratio.abs(), where_unclamped(log_ratio.sign(), log_ratio)
     if name == "k1":
-        return log_ratio, reach
+        return log_ratio, where_unclamped(torch.ones_like(log_ratio), log_ratio)
     if name == "k2":
-        return 0.5 * log_ratio.square(), log_ratio * reach
+        return 0.5 * log_ratio.square(), where_unclamped(log_ratio, log_ratio)
     shrunk = torch.expm1(-log_ratio)
-    return shrunk + log_ratio, -shrunk * reach
+    return shrunk + log_ratio, where_unclamped(-shrunk, log_ratio)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .masking import count_of, greater, nan_outside
+from .masking import above, count_of, nan_outside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,13 +26,13 @@ def token_tensors(batch: TokenBatch, terms: Terms, centred: Centred, selected: T
     ``clipped``: the ratio clip is active; ``weight``: factor on the token's policy gradient, 0 where it was
     clipped or dropped and 1 elsewhere.
     """
-    outside = nan_outside(torch.zeros_like(batch.inside), batch.inside)
-    clipped = (torch.zeros_like(outside) if terms.unclipped is None else 1.0 - terms.unclipped).bool()
+    outside = nan_outside(batch.inside)
+    unclipped = torch.ones_like(outside) if terms.unclipped is None else terms.unclipped
     return {
         "covariance": centred.covariance.add_(outside),
         "selected": selected.bool(),
         "ratio": batch.ratio.add_(outside),
-        "clipped": clipped,
+        "clipped": unclipped.bool().logical_not_(),
         "weight": terms.weight + outside,
     }
 
@@ -52,7 +52,8 @@ def batch_metrics(batch: TokenBatch, terms: Terms, centred: Centred, selected: T
         "cov/mean": batch.mean(centred.covariance),
         "selected/count": chosen,
         "selected/fraction": chosen.double() / n_tokens,
-        "selected/cov_mean": (selected * centred.covariance).sum() / chosen.clamp(min=1),
+        "selected/cov_mean": torch.dot(selected.flatten(), centred.covariance.flatten())
+        / chosen.clamp(min=1),
         "clipped/fraction": clipped.double() / n_tokens,
         "ratio/mean": inside * (1.0 + k3 - k1),
         "ratio/max": (ratio * batch.inside).amax() if ratio.numel() else ratio.sum(),
@@ -66,11 +67,16 @@ def batch_metrics(batch: TokenBatch, terms: Terms, centred: Centred, selected: T
 
 def _quadrants(centred: Centred, selected: Tensor, chosen: Tensor) -> dict[str, Tensor]:
     """Chosen tokens by logprob (high: above its mean) and advantage (above or below its mean)."""
-    high, above = greater(centred.logprob, 0.0).mul_(selected), greater(centred.advantage, 0.0)
-    n_high, n_both, n_above = count_of(high), count_of(high.mul_(above)), count_of(selected * above)
+    high = above(selected, centred.logprob, 0.0)
+    n_high, n_both = count_of(high), count_of(above(high, centred.advantage, 0.0))
+    n_above = count_of(above(selected, centred.advantage, 0.0))
     return {
         "selected/high_above": n_both,
         "selected/high_below": n_high - n_both,
         "selected/low_above": n_above - n_both,
         "selected/low_below": chosen - n_high - n_above + n_both,
     }
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    return torch.dot(first.flatten(), second.flatten())

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from .backend import torch
 from .hashing import COLUMN_SALT, MIX_A, MIX_B, WORD, mix_word, stream_key
-from .masking import count_of, equal, greater
+from .masking import compare, count_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _BLOCK = 64
+_LARGEST_HASH = 2**24 - 1
 
 
 def top_by_score(
@@ -25,23 +26,38 @@ def top_by_score(
 
     ``count`` is a 0-d tensor of at most ``limit``; ``sample_ids`` [B] order ties, rows do where it is None.
     """
-    if limit == 0 or score.numel() == 0:
-        return torch.zeros_like(eligible)
-    key = score + (1.0 - eligible.reciprocal())
-    count = count.minimum(count_of(eligible))
-    highest = _highest(key.flatten(), limit)
-    threshold = highest.gather(0, (count - 1).clamp(min=0).view(1))
-    above = greater(key, threshold)
-    level = equal(key, threshold).mul_(eligible)
-    return above.add_(_first_of(level, count - count_of(above), sample_ids))
+    least = eligible.reciprocal().sub_(1.0)
+    return _first_by_key(torch.sub(score, least, out=least), eligible, count, limit, sample_ids)
 
 
 def lowest_hash(
     eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None, *, seed: int, step: int
 ) -> Tensor:
     """The ``count`` eligible tokens of the smallest hash of their identity; [B, T], 0/1."""
-    hashed = token_hash(sample_ids, eligible.shape, eligible.device, seed=seed, step=step)
-    return top_by_score(hashed.neg_().to(eligible.dtype), eligible, count, limit, sample_ids)
+    reversed_hash = _reversed_hash(sample_ids, eligible.shape, eligible.device, seed, step)
+    key = reversed_hash.to(eligible.dtype).mul_(eligible)
+    return _first_by_key(key, eligible, count, limit, sample_ids)
+
+
+def token_hash(
+    sample_ids: Tensor | None, shape: tuple[int, ...], device: torch.device, *, seed: int, step: int
+) -> Tensor:
+    """Hash in [0, 2²⁴) of each token as int32 [B, T]; rows are numbered where ``sample_ids`` is None."""
+    return _LARGEST_HASH - _reversed_hash(sample_ids, shape, device, seed, step)
+
+
+def _first_by_key(
+    key: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None
+) -> Tensor:
+    """As ``top_by_score``, for keys that are nowhere lower than where not eligible."""
+    if limit == 0 or key.numel() == 0:
+        return torch.zeros_like(eligible)
+    count = count.minimum(count_of(eligible))
+    highest = _highest(key.flatten(), limit)
+    threshold = highest.gather(0, (count - 1).clamp(min=0).view(1))
+    higher = compare(torch.gt, key, threshold)
+    level = compare(torch.eq, key, threshold).mul_(eligible)
+    return higher.add_(_first_of(level, count - count_of(higher), sample_ids))
 
 
 def _highest(key: Tensor, limit: int) -> Tensor:
@@ -90,10 +106,10 @@ def _signed_int(x: int) -> int:
     return x - ((x >> 31) << 32)
 
 
-def token_hash(
-    sample_ids: Tensor | None, shape: tuple[int, ...], device: torch.device, *, seed: int, step: int
+def _reversed_hash(
+    sample_ids: Tensor | None, shape: tuple[int, ...], device: torch.device, seed: int, step: int
 ) -> Tensor:
-    """Hash in [0, 2²⁴) of each token as int32 [B, T]; rows are numbered where ``sample_ids`` is None."""
+    """2²⁴ - 1 - hash, int32 [B, T]: the smallest hash is the highest."""
     key = stream_key(seed, step)
     ids = torch.arange(shape[0], device=device) if sample_ids is None else sample_ids
     rows = _mix(_mix((ids & WORD) ^ key) ^ ((ids >> 32) & WORD))
@@ -101,7 +117,7 @@ def token_hash(
     x = _signed(rows).unsqueeze(1) ^ _signed(columns)
     x.mul_(_signed_int(MIX_A))
     x.bitwise_xor_(x.bitwise_right_shift(15).bitwise_and_(0x1FFFF)).mul_(_signed_int(MIX_B))
-    return x.bitwise_right_shift_(8).bitwise_and_(0xFFFFFF)
+    return x.bitwise_not_().bitwise_right_shift_(8).bitwise_and_(_LARGEST_HASH)
 
 
 def chosen_rows(selected: Tensor, limit: int) -> tuple[Tensor, Tensor]:

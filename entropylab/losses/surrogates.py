@@ -31,10 +31,10 @@ class ImportanceSampling:
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
-        from .batch import unclamped
+        from .batch import where_unclamped
 
         free = batch.signal * batch.ratio
-        return Terms(free, free * unclamped(batch.log_ratio), batch.inside)
+        return Terms(free, where_unclamped(free, batch.log_ratio), batch.inside)
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class PPOClip:
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
-        from .batch import unclamped
+        from .batch import where_unclamped
 
         free = batch.signal * batch.ratio
         bounded = batch.ratio.clamp(1.0 - self.low, 1.0 + self.high).mul_(batch.signal)
         value = bounded.maximum(free)
         unclipped = bounded.le_(free)
-        slope = free.mul_(unclipped).mul_(unclamped(batch.log_ratio))
+        slope = where_unclamped(free.mul_(unclipped), batch.log_ratio)
         return Terms(value, slope, unclipped, unclipped=unclipped)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInputError, MissingInputError
 from .backend import torch
 from .batch import TokenBatch
-from .masking import as_indicator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,8 +107,10 @@ def check_values(batch: TokenBatch, mask: Tensor, tensors: dict[str, Any], *, ma
 
 
 def _check_mask_values(mask: Tensor) -> None:
-    distance = mask - as_indicator(mask, mask.dtype)
-    if mask.numel() and not bool(distance.abs().amax() == 0):
+    if mask.numel() == 0:
+        return
+    least, most = torch.aminmax(torch.addcmul(mask, mask, mask, value=-1))
+    if not bool((least == 0) & (most == 0)):
         wrong = (mask != 0) & (mask != 1)
         row, column = _first_index(wrong)
         raise InvalidInputError(

@@ -74,13 +74,13 @@ class ClipCov:
 
     def choose(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None, limit: int) -> Tensor:
         """The chosen tokens as 0/1 [B, T], on the device."""
-        from ..masking import greater
+        from ..masking import between
         from ..selection import lowest_hash, top_by_score
 
         count, covariance = self.budget.of_tensor(batch.count), centred.covariance
         if self.select == "top":
             return top_by_score(covariance, batch.inside, count, limit, batch.sample_ids)
-        eligible = greater(covariance, self.low).mul_(greater(-covariance, -self.high)).mul_(batch.inside)
+        eligible = between(batch.inside, covariance, self.low, self.high)
         if unclipped is not None:
             eligible.mul_(unclipped)
         return lowest_hash(eligible, count, limit, batch.sample_ids, seed=batch.seed, step=batch.step)
