@@ -49,7 +49,7 @@ def token_hash(
 def _first_by_key(
     key: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None
 ) -> Tensor:
-    """As ``top_by_score``, for keys that are nowhere lower than where not eligible."""
+    """As ``top_by_score``, for keys that are lowest where a token is not eligible."""
     if limit == 0 or key.numel() == 0:
         return torch.zeros_like(eligible)
     count = count.minimum(count_of(eligible))

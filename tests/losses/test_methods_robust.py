@@ -103,3 +103,19 @@ def test_log_ratios_are_clamped(method, tokens, run_method):
     assert torch.isfinite(out.loss)
     assert torch.isfinite(gradient).all()
     assert float(out.metrics["entropylab/ratio/max"]) == pytest.approx(float(np.exp(20.0)))
+
+
+def test_memory_layout_plays_no_part(method, tokens, run_method, plain, cast):
+    expected = run_method(tokens, method)
+    turned = cast(tokens, torch.float64)
+    for name, value in vars(tokens).items():
+        if value.dim() == 2:
+            other = value.detach().t().contiguous().t().requires_grad_(value.requires_grad)
+            setattr(turned, name, other)
+    out = run_method(turned, method)
+    assert torch.equal(out.tokens["selected"], expected.tokens["selected"])
+    torch.testing.assert_close(out.loss, expected.loss, rtol=1e-12, atol=1e-14)
+    for mine, theirs in zip(
+        plain.gradients(turned, out.loss), plain.gradients(tokens, expected.loss), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-15)
