@@ -11,7 +11,7 @@ from entropylab.plots.labels import run_labels
 from entropylab.plots.style import method_label
 
 from .outcomes import problems, tell_problems
-from .output import FINDINGS, OK, interval, number, print_json, say, show_table
+from .output import FINDINGS, OK, number, print_json, say, show_table
 from .sources import Json, Paths, load_runs
 
 if TYPE_CHECKING:
@@ -75,5 +75,5 @@ def _rows(comparison: Comparison) -> Iterator[list[str]]:
 def _gap(gap: pd.Series | None) -> tuple[str, str]:
     if gap is None or gap["difference"] != gap["difference"]:
         return "", ""
-    bounds = (gap["low"], gap["high"])
-    return f"{gap['difference']:+.3f}", interval(bounds, 3) if bounds[0] == bounds[0] else "1 run"
+    known = gap["low"] == gap["low"]
+    return f"{gap['difference']:+.3f}", f"({gap['low']:+.3f} to {gap['high']:+.3f})" if known else "one run"

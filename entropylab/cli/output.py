@@ -40,11 +40,12 @@ def complain(text: str) -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: int = 1) -> None:
     """A table whose first ``text`` columns hold text and whose others hold right-aligned numbers."""
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < text else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
+    say(title, style="italic")
     console().print(table)
 
 
@@ -58,7 +59,7 @@ def interval(bounds: Sequence[float | None] | None, digits: int = 2) -> str:
     if bounds is None or any(b is None or not math.isfinite(b) for b in bounds):
         return "withheld"
     low, high = (f"{b:.{digits}f}" for b in bounds)
-    return f"({low} to {high})" if "-" in low + high else f"({low}-{high})"
+    return f"({low} to {high})"
 
 
 def print_json(command: str, runs: Sequence[dict[str, Any]], **more: Any) -> None:

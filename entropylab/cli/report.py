@@ -8,7 +8,7 @@ import typer
 
 from entropylab.plots.labels import run_labels
 
-from .outcomes import problems
+from .outcomes import problems, tell_problems
 from .output import FINDINGS, OK, print_json, say
 from .sources import Json, Paths, load_runs
 
@@ -21,17 +21,23 @@ def command(
     json: Json = False,
 ) -> None:
     """Write one HTML file: summary, figures with captions, methods, settings and data problems."""
-    from entropylab.report.build import build_report
+    from entropylab.report.build import write_report
+    from entropylab.report.findings import gather
 
     runs = load_runs(paths)
-    written = build_report(runs, output)
+    findings = gather(runs)
+    written = write_report(findings, output)
     labels = run_labels(runs)
-    rows = [{"run": labels[str(run.path)], "problems": problems(run)} for run in runs]
-    found = sum(len(row["problems"]) for row in rows)
+    damage = {labels[str(run.path)]: problems(run) for run in runs}
+    missing = [f"{one.label}: {one.missing}" for one in findings.all() if one.missing]
     if json:
-        print_json("report", rows, report=str(written))
+        rows = [{"run": name, "problems": found} for name, found in damage.items()]
+        print_json("report", rows, report=str(written), missing=missing)
     else:
         say(f"Report on {len(runs)} run{'s' * (len(runs) != 1)}: {written}")
-        if found:
-            say(f"{found} data problems, listed in the report's last section.")
-    raise typer.Exit(FINDINGS if found else OK)
+        for line in dict.fromkeys(missing):
+            say(f"Not in the report: {line}")
+        for found in damage.values():
+            tell_problems(found)
+    complete = not missing and not any(damage.values())
+    raise typer.Exit(OK if complete else FINDINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .outcomes import analyse, finish
@@ -12,19 +13,20 @@ if TYPE_CHECKING:
     from entropylab.analysis.tails import TailReport
     from entropylab.record.reader import Run
 
-COLUMNS = ("tokens", "top .2 %", "top 2 %", "top 20 %", "all", "share of + (2 %)")
-TITLE = "Mean covariance (nats x advantage) of the top tokens, share of the positive mass"
+COLUMNS = ("tokens", "top .2 %", "top 2 %", "top 20 %", "all", "top 2 % share")
+TITLE = "Mean covariance (nats x advantage) of the top tokens, share of the top 2 % in the positive mass"
 
 
 def command(paths: Paths, steps: Steps = None, json: Json = False) -> None:
     """Say how heavy the tail of the covariance is, beside what independence would give."""
+    outcomes = analyse(load_runs(paths), partial(_analysis, steps))
+    finish("tails", outcomes, json=json, title=TITLE, columns=COLUMNS, row=_row)
 
-    def analysis(run: Run) -> TailReport:
-        from entropylab.analysis.tail_data import analyze_run
 
-        return analyze_run(run, steps=steps_of(run, steps))
+def _analysis(steps: str | None, run: Run) -> TailReport:
+    from entropylab.analysis.tail_data import analyze_run
 
-    finish("tails", analyse(load_runs(paths), analysis), json=json, title=TITLE, columns=COLUMNS, row=_row)
+    return analyze_run(run, steps=steps_of(run, steps))
 
 
 def _row(report: TailReport) -> list[str]:

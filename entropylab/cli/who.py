@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .outcomes import analyse, finish
@@ -12,20 +13,21 @@ if TYPE_CHECKING:
     from entropylab.analysis.attribution import Attribution
     from entropylab.record.reader import Run
 
-COLUMNS = ("tokens", "selected", "rare-: all", "top 2 %", "selected")
-TITLE = "Share of rare tokens with below-average advantage (rare-) in each set of tokens"
+COLUMNS = ("tokens", "selected", "of all", "of the top 2 %", "of the selected")
+TITLE = "Share of rare tokens with below-average advantage: of all, the top 2 %, the selected"
 QUADRANT = "low_below"
 
 
 def command(paths: Paths, steps: Steps = None, json: Json = False) -> None:
     """Say who carries the covariance: quadrants, positions and token strings."""
+    outcomes = analyse(load_runs(paths), partial(_analysis, steps))
+    finish("who", outcomes, json=json, title=TITLE, columns=COLUMNS, row=_row)
 
-    def analysis(run: Run) -> Attribution:
-        from entropylab.analysis.attribution import attribute
 
-        return attribute(run, steps=steps_of(run, steps))
+def _analysis(steps: str | None, run: Run) -> Attribution:
+    from entropylab.analysis.attribution import attribute
 
-    finish("who", analyse(load_runs(paths), analysis), json=json, title=TITLE, columns=COLUMNS, row=_row)
+    return attribute(run, steps=steps_of(run, steps))
 
 
 def _row(result: Attribution) -> list[str]:

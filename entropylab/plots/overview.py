@@ -45,7 +45,8 @@ def overview_figure(runs: Sequence[Run]) -> Figure:
         _draw_concentration(groups, axes[2])
         axes[0].set_title("Entropy collapses")
         axes[2].set_title("Rare tokens carry covariance")
-        axes[0].legend(loc="lower left")
+        if axes[0].lines:
+            axes[0].legend(loc="lower left")
     return figure
 
 

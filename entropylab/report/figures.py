@@ -48,7 +48,7 @@ def laws(findings: Findings) -> Iterator[str]:
         yield _law_row(fitted[start : start + COLUMNS], f"law{start}")
     for finding in shown:
         if finding.result is None:
-            yield paragraph(f"{finding.label}: no law was fitted. {finding.missing}")
+            yield paragraph(f"{finding.label}: no law was fitted. {finding.missing}.")
 
 
 def first_of_each(found: Sequence[Finding]) -> list[Finding]:
@@ -81,7 +81,7 @@ def _law_row(fitted: Sequence[Finding], key: str) -> str:
 def tails(finding: Finding, key: str) -> str:
     """Survival, tail index and concentration of one run."""
     if finding.result is None:
-        return paragraph(f"{finding.label}: the tail is not described. {finding.missing}")
+        return paragraph(f"{finding.label}: the tail is not described. {finding.missing}.")
     report: TailReport = finding.result
     groups = f"{report.n_clusters:,} {report.cluster_kind}s"
     caption = (
@@ -98,7 +98,7 @@ def tails(finding: Finding, key: str) -> str:
 def who(finding: Finding, key: str) -> str:
     """Quadrants, positions and token strings of one run."""
     if finding.result is None:
-        return paragraph(f"{finding.label}: tokens are not attributed. {finding.missing}")
+        return paragraph(f"{finding.label}: tokens are not attributed. {finding.missing}.")
     result: Attribution = finding.result
     caption = (
         f"{finding.label}, steps {result.steps[0]} to {result.steps[-1]}, {result.n:,} tokens of "
@@ -113,7 +113,7 @@ def who(finding: Finding, key: str) -> str:
 def comparison(finding: Finding) -> str:
     """Differences from the baseline."""
     if finding.result is None:
-        return paragraph(f"No comparison. {finding.missing}")
+        return paragraph(f"No comparison. {finding.missing}.")
     result: Comparison = finding.result
     against = "Difference from the baseline" if not result.differences.empty else "Value"
     caption = (

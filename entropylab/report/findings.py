@@ -36,6 +36,10 @@ class Findings:
     who: tuple[Finding, ...]
     comparison: Finding
 
+    def all(self) -> tuple[Finding, ...]:
+        """Every finding, in the order of the report."""
+        return (self.comparison, *self.law, *self.tails, *self.who)
+
 
 def gather(runs: Sequence[Run]) -> Findings:
     """Run every analysis of a report; one that lacks data leaves its reason, not an error."""
@@ -59,7 +63,7 @@ def _attempt(label: str, analysis: Callable[[], Any], run: Run | None = None) ->
     try:
         return Finding(label, run, analysis())
     except EntropylabError as error:
-        return Finding(label, run, missing=" ".join(str(error).split()))
+        return Finding(label, run, missing=" ".join(str(error).split()).rstrip("."))
 
 
 def _law(run: Run) -> Any:

@@ -9,6 +9,8 @@ from importlib import resources
 
 PIXELS = 1.6
 """Pixels on the page for each point of a drawing."""
+LEAST = 0.75
+"""Share of its full width below which a drawing scrolls instead of shrinking."""
 
 
 def page(title: str, body: Iterable[str]) -> str:
@@ -36,7 +38,7 @@ def figure(svg: str, title: str, caption: str, *, key: str) -> str:
     """A figure with its caption; ``key`` makes the ids inside the drawing unique on the page."""
     drawing = _own_ids(_sized(svg), key).replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
     words = f"<b>{escape(title)}</b> {escape(caption)}"
-    return f"<figure>\n{drawing}\n<figcaption>{words}</figcaption>\n</figure>"
+    return f'<figure>\n<div class="scroll">{drawing}</div>\n<figcaption>{words}</figcaption>\n</figure>'
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False) -> str:
@@ -44,10 +46,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool =
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     cell = '<td class="long">' if text else "<td>"
     body = "\n".join(
-        "<tr>" + "".join(f"{cell}{escape(value)}</td>" for value in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"{cell}{_two_lines(value)}</td>" for value in row) + "</tr>" for row in rows
     )
     inner = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
     return f'<div class="scroll"><table{_class("text" if text else "")}>\n{inner}</table></div>'
+
+
+def _two_lines(value: str) -> str:
+    """A cell's text; what follows a line break is small, such as an interval under its number."""
+    first, _, second = escape(value).partition("\n")
+    return f"{first}<br><small>{second}</small>" if second else first
 
 
 def _css() -> str:
@@ -59,12 +67,14 @@ def _class(kind: str) -> str:
 
 
 def _sized(svg: str) -> str:
-    """The drawing as wide as the column allows, but its type no larger than that of the others."""
+    """The drawing as wide as the column, but its type no larger than in the others and always readable."""
     width = re.search(r'\bwidth="([\d.]+)pt"', svg)
     if width is None:
         return svg
     svg = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", svg, count=2)
-    return svg.replace("<svg", f'<svg style="max-width: {PIXELS * float(width[1]):.0f}px"', 1)
+    widest = PIXELS * float(width[1])
+    style = f"max-width: {widest:.0f}px; min-width: {LEAST * widest:.0f}px"
+    return svg.replace("<svg", f'<svg style="{style}"', 1)
 
 
 def _own_ids(svg: str, key: str) -> str:

@@ -70,7 +70,7 @@ def _cell(row: pd.Series) -> str:
     if row["mean"] != row["mean"]:
         return "-"
     return f"{row['mean']:.3f}" + (
-        f" ({row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
+        f"\n{row['low']:.3f} to {row['high']:.3f}" if row["low"] == row["low"] else ""
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from entropylab.plots.style import method_label
 
@@ -73,34 +73,41 @@ def tail_sentence(findings: Findings) -> str:
 
 
 def limits(findings: Findings) -> str:
-    """Whether accuracy and pass@8 were raised, and how many seeds that rests on."""
+    """Differences of accuracy and pass@8 from the baseline, whether accuracy was raised, and the seeds."""
     comparison: Comparison | None = findings.comparison.result
     if comparison is None:
         return f"No comparison: {findings.comparison.missing}."
-    accuracy, pass8 = (_means(comparison, f"{name}_end") for name in ("accuracy", "pass@8"))
-    names = [name for name in _ordered(list(accuracy)) if _known(accuracy[name], pass8[name])]
-    if not names:
-        return "Accuracy and pass@8 were not evaluated, so nothing is said about them."
-    raised = [
-        _raised(name, values, names) for name, values in (("mean accuracy", accuracy), ("pass@8", pass8))
-    ]
-    return " ".join([*filter(None, raised), _seeds(comparison)])
+    gaps = comparison.differences
+    accuracy, pass8 = (_gaps(gaps, f"{name}_end") for name in ("accuracy", "pass@8"))
+    if accuracy.empty or pass8.empty:
+        return (
+            "Without accuracy and pass@8 of a baseline and another method, nothing is said about performance."
+        )
+    parts = f"mean accuracy {_differences(accuracy)}; pass@8 {_differences(pass8)}"
+    raised = "" if (accuracy["difference"] > 0).any() else "No method raises mean accuracy here. "
+    return f"{raised}Less the baseline: {parts}. {_seeds(comparison)}"
 
 
-def _raised(quantity: str, values: dict[str, float], names: Sequence[str]) -> str:
-    if names[0] != BASELINE or len(names) < 2:
-        return ""
-    higher = [method_label(name) for name in names[1:] if values[name] > values[BASELINE]]
-    if not higher:
-        return f"No method raises {quantity} here."
-    return f"{_and(higher)} end{'s' * (len(higher) == 1)} with a higher {quantity} than the baseline."
+def _gaps(differences: pd.DataFrame, metric: str) -> pd.DataFrame:
+    rows = differences[differences["metric"] == metric]
+    return rows[rows["difference"].notna()]
+
+
+def _differences(rows: pd.DataFrame) -> str:
+    return _and(
+        [f"{row.difference:+.3f}{_between(row)} ({method_label(row.method)})" for row in rows.itertuples()]
+    )
+
+
+def _between(row: Any) -> str:
+    return f" [{row.low:+.3f} to {row.high:+.3f}]" if _known(row.low, row.high) else ""
 
 
 def _seeds(comparison: Comparison) -> str:
     fewest = int(comparison.runs["method"].value_counts().min())
     if fewest == 1:
         return "One seed a method: a difference may be the seed's."
-    return f"{fewest} seeds a method or more: see the intervals."
+    return f"Brackets: intervals over seeds, at least {fewest} a method."
 
 
 def _reference(found: Sequence[Finding]) -> Finding | None:

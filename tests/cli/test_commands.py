@@ -200,7 +200,13 @@ def test_report_is_written_and_its_place_is_said(runs, tmp_path):
     assert done.exit_code == 0
     assert strict(done.stdout)["report"] == str(target)
     assert target.read_text().startswith("<!doctype html>")
-    assert run("report", runs, "-o", tmp_path / "no" / "report.html").exit_code == 2
+    assert run("report", runs / "baseline" / "s0", "-o", tmp_path / "no" / "report.html").exit_code == 2
+
+
+def test_a_report_that_lacks_something_says_what_and_exits_1(unevaluated, tmp_path):
+    done = run("report", unevaluated, "-o", tmp_path / "report.html", "--json")
+    assert done.exit_code == 1
+    assert any("evaluations" in line for line in strict(done.stdout)["missing"])
 
 
 def test_compact_leaves_fewer_files_and_the_same_numbers(make_run, tmp_path):

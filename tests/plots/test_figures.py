@@ -8,6 +8,8 @@ import pytest
 
 import entropylab as el
 from entropylab.errors import InsufficientDataError
+from entropylab.plots.attribution import QUADRANT_NAMES, attribution_figure, draw_attribution
+from entropylab.plots.comparison import draw_comparison, seed_values
 from entropylab.plots.curve import draw_curve
 from entropylab.plots.entropy import entropy_figure
 from entropylab.plots.figure import NARROW, WIDE, draw, new_figure, save, to_svg
@@ -117,6 +119,29 @@ def test_tails_show_both_sides_beside_independence(runs):
     assert {"covariance > 0", "covariance < 0", "if independent", "tail index ξ"} <= set(texts(figure))
     ax = draw(draw_tails, report).axes[0]
     assert ax.get_xscale() == ax.get_yscale() == "log"
+
+
+def test_who_draws_the_shares_of_the_sets_it_has(runs):
+    result = el.attribute(runs[2])
+    ax = draw(draw_attribution, result).axes[0]
+    assert ax.get_legend_handles_labels()[1] == ["all tokens", "top 2 %, by covariance", "selected"]
+    widths = [bar.get_width() for bar in ax.patches[:4]]
+    shares = result.quadrants.set_index(["set", "quadrant"])["share"]["all"]
+    np.testing.assert_allclose(widths, [shares[name] for name in QUADRANT_NAMES])
+    baseline = draw(draw_attribution, el.attribute(runs[0])).axes[0]
+    assert "selected" not in baseline.get_legend_handles_labels()[1]
+    assert "position in the response" in texts(attribution_figure(result))
+
+
+def test_comparison_draws_pairs_of_seeds_behind_their_mean(runs):
+    comparison = el.compare_runs(runs)
+    ends = comparison.runs.set_index(["method", "seed"])["entropy_end"]
+    expected = [ends["clip_cov", seed] - ends["baseline", seed] for seed in (0, 1)]
+    np.testing.assert_allclose(np.sort(seed_values(comparison, "clip_cov", "entropy_end")), np.sort(expected))
+    figure = draw(draw_comparison, comparison)
+    assert {"Clip-Cov", "pass@8", "difference from the baseline at the end"} <= set(texts(figure))
+    alone = draw(draw_comparison, el.compare_runs(runs[2:]))
+    assert "value at the end" in texts(alone)
 
 
 def test_svg_keeps_text_follows_the_page_colour_and_is_reproducible():

@@ -91,12 +91,21 @@ def test_the_summary_holds_the_numbers_of_the_analyses(runs, page):
         assert "nan" not in sentence
 
 
-def test_limits_say_whether_accuracy_was_raised(runs):
+def test_limits_give_the_differences_and_claim_no_more(runs):
     findings = gather(runs)
-    ends = findings.comparison.result.methods.set_index(["method", "metric"])["mean"]
-    raised = ends[("clip_cov", "accuracy_end")] > ends[("baseline", "accuracy_end")]
-    expected = "higher mean accuracy" if raised else "No method raises mean accuracy"
-    assert expected in limits(findings)
+    gaps = findings.comparison.result.differences.set_index("metric")
+    accuracy = gaps.loc["accuracy_end"]
+    text = limits(findings)
+    assert (
+        f"{accuracy['difference']:+.3f} [{accuracy['low']:+.3f} to {accuracy['high']:+.3f}] (Clip-Cov)"
+        in text
+    )
+    assert f"pass@8 {gaps.loc['pass@8_end', 'difference']:+.3f}" in text
+    assert text.startswith("No method raises mean accuracy") == (accuracy["difference"] <= 0)
+
+
+def test_without_a_baseline_nothing_is_said_about_performance(runs):
+    assert "nothing is said" in limits(gather(runs[2:]))
 
 
 def test_missing_evaluations_and_tokens_are_plain_sentences(make_run, tmp_path):
