@@ -52,25 +52,29 @@ _PUBLIC: dict[str, str] = {
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from .analysis.attribution import Attribution, attribute
-    from .analysis.comparison import Comparison, compare_runs
-    from .analysis.curve import CurveFit, fit_curve
-    from .analysis.tails import TailReport, analyze_tails
-    from .errors import EntropylabError
-    from .losses.collective import Selection, select_tokens
-    from .losses.controls.clip_cov import ClipCov
-    from .losses.controls.entropy_bonus import EntropyBonus
-    from .losses.controls.kl_cov import KLCov
-    from .losses.controls.kl_penalty import KLPenalty
-    from .losses.controls.random_clip import RandomClip
-    from .losses.covariance import token_covariance
-    from .losses.full_kl import FullKL
-    from .losses.methods import METHODS, Method
-    from .losses.policy_loss import PolicyLoss, policy_loss
-    from .losses.surrogates import REINFORCE, ImportanceSampling, PPOClip
-    from .record.reader import Problem, Run, open_run, open_runs
-    from .record.recorder import Recorder
-    from .record.token_sampling import TokenSampling
+    from .analysis.attribution import Attribution as Attribution, attribute as attribute
+    from .analysis.comparison import Comparison as Comparison, compare_runs as compare_runs
+    from .analysis.curve import CurveFit as CurveFit, fit_curve as fit_curve
+    from .analysis.tails import TailReport as TailReport, analyze_tails as analyze_tails
+    from .errors import EntropylabError as EntropylabError
+    from .losses.collective import Selection as Selection, select_tokens as select_tokens
+    from .losses.controls.clip_cov import ClipCov as ClipCov
+    from .losses.controls.entropy_bonus import EntropyBonus as EntropyBonus
+    from .losses.controls.kl_cov import KLCov as KLCov
+    from .losses.controls.kl_penalty import KLPenalty as KLPenalty
+    from .losses.controls.random_clip import RandomClip as RandomClip
+    from .losses.covariance import token_covariance as token_covariance
+    from .losses.full_kl import FullKL as FullKL
+    from .losses.methods import METHODS as METHODS, Method as Method
+    from .losses.policy_loss import PolicyLoss as PolicyLoss, policy_loss as policy_loss
+    from .losses.surrogates import (
+        REINFORCE as REINFORCE,
+        ImportanceSampling as ImportanceSampling,
+        PPOClip as PPOClip,
+    )
+    from .record.reader import Problem as Problem, Run as Run, open_run as open_run, open_runs as open_runs
+    from .record.recorder import Recorder as Recorder
+    from .record.token_sampling import TokenSampling as TokenSampling
 
 
 def __getattr__(name: str) -> Any:
