@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import streamlit as st
 
 from entropylab.record.reader import Problem, Run
 
@@ -36,6 +37,16 @@ class KeptRun(Run):
         if self._kept.get(key, (None, None))[0] != stamp:
             self._kept[key] = (stamp, read())
         return self._kept[key][1]
+
+
+def reader(path: str) -> KeptRun:
+    """The one reader of a folder, a new one where another run has taken its place."""
+    return _reader(path, (Path(path) / RUN_FILE).stat().st_mtime_ns)
+
+
+@st.cache_resource(show_spinner=False, max_entries=500)
+def _reader(path: str, made: int) -> KeptRun:
+    return KeptRun(path)
 
 
 def folder_stamp(folder: Path) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import page_style
-import run_data
+import run_finder
 import run_picker
 import streamlit as st
 from notices import say
@@ -28,7 +28,7 @@ def main() -> None:
         [st.Page(path, title=title, icon=icon, default=path == PAGES[0][0]) for path, title, icon in PAGES],
         position="top",
     )
-    found = run_data.discover()
+    found = run_finder.discover()
     for sentence in found.unreadable:
         say(sentence)
     if not found.entries:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import metric_names
 import pandas as pd
 import run_data
-from run_data import Entry
+from run_finder import Entry
 from wording import number, share
 
 from entropylab.analysis.trajectories import evaluation_series, step_series

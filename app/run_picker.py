@@ -11,9 +11,10 @@ from itertools import groupby
 
 import page_style
 import run_data
+import run_finder
 import streamlit as st
 from notices import escaped
-from run_data import Entry
+from run_finder import Entry
 
 from entropylab.plots.style import Style, method_label, run_style
 
@@ -48,7 +49,7 @@ def show(entries: Sequence[Entry]) -> None:
     """Draw the sidebar and keep what it says for the page."""
     _seed(entries)
     st.markdown("**Runs**")
-    for root in run_data.roots():
+    for root in run_finder.roots():
         st.caption(f":material/folder_open: {escaped(str(root))}")
     first_group = next((e.group for e in entries if st.session_state[_key(e)]), entries[0].group)
     for group, members in groupby(entries, key=lambda e: e.group):
@@ -57,6 +58,15 @@ def show(entries: Sequence[Entry]) -> None:
     chosen = tuple(e for e in entries if st.session_state[_key(e)])
     st.query_params["runs"] = [e.slug for e in chosen]
     st.session_state[STATE] = Picked(chosen, *_how())
+    if st.toggle("Follow runs under way", key="live", bind="query-params"):
+        _follow(entries)
+
+
+@st.fragment(run_every=run_finder.SECONDS_BETWEEN_WALKS)
+def _follow(shown: Sequence[Entry]) -> None:
+    """Draw the page again once a folder has changed."""
+    if run_finder.discover().entries != tuple(shown):
+        st.rerun()
 
 
 def picked() -> Picked:

@@ -12,7 +12,7 @@ import streamlit as st
 from chart_look import draw, is_dark
 from notices import in_words
 from page_style import Tile
-from run_data import Entry
+from run_finder import Entry
 from wording import interval_text, number
 
 from entropylab.analysis.curve import CurveFit
@@ -52,9 +52,8 @@ def one_run(entry: Entry, metric: str, points: pd.DataFrame, entropy: str) -> No
     """Sentence, tiles, chart and warnings of the run in focus; the slider stands between them."""
     above = st.container()
     first = _first(len(points))
-    whole = run_data.law(entry, metric, entropy)
     later = run_data.forecast(entry, metric, entropy, first) if first else None
-    fit = later.fit if later else whole
+    fit = later.fit if later else run_data.law(entry, metric, entropy)
     with above:
         summary = (later or fit).summary().splitlines()
         page_style.opening(f"{entry.name}: {summary[0]}", " ".join(summary[1 : 3 if later else 2]))
@@ -63,7 +62,7 @@ def one_run(entry: Entry, metric: str, points: pd.DataFrame, entropy: str) -> No
     label = metric_names.metric_label(metric)
     figure = law_charts.law_figure(fit, style, metric=label, later=later and later.points, dark=is_dark())
     draw(figure, "law_chart")
-    page_style.warn(dict.fromkeys((*fit.warnings, *whole.warnings)))
+    page_style.warn(fit.warnings)
 
 
 def every_run(metric: str, entropy: str) -> None:

@@ -14,7 +14,7 @@ from notices import in_words, say
 from overview_charts import Drawing, Line, panel_figure
 from page_style import Tile
 from quantities import Quantity
-from run_data import Entry
+from run_finder import Entry
 from run_picker import Picked
 
 from entropylab.analysis.comparison import Comparison

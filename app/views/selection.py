@@ -10,7 +10,7 @@ import selection_charts
 import streamlit as st
 from chart_look import draw
 from notices import in_words, say
-from run_data import Entry
+from run_finder import Entry
 from wording import interval_text
 
 from entropylab.analysis.attribution import Attribution

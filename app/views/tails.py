@@ -10,7 +10,7 @@ import streamlit as st
 import tail_charts
 from chart_look import draw
 from notices import in_words
-from run_data import Entry
+from run_finder import Entry
 from wording import interval_text, share
 
 from entropylab.analysis.tails import TailReport
