@@ -95,6 +95,7 @@ def draw_enrichment(result: Attribution, ax: Axes, *, name: str = "top 2 %") -> 
         f"id {i}" if t is None else repr(t) for t, i in zip(rows["token"], rows["token_id"], strict=True)
     ]
     ax.set_yticks(range(len(rows)), [label.replace("$", r"\$") for label in labels])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.axvline(1, color=MUTED, linewidth=0.6)
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
