@@ -68,7 +68,7 @@ def solutions(numbers: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def _second_equations(middle: int, last: int) -> list[tuple[int, ...]]:
-    ends = []
+    ends: list[tuple[int, ...]] = []
     for left, right in ((middle, last), (last, middle)):
         for operator in range(3):
             value = apply_operator(operator, left, right)

@@ -51,7 +51,7 @@ def make_run(plan: RunPlan, cache: Path, *, overwrite: bool = False, on_event: O
     config = run_config(method, settings)
     if not claim_folder(plan.folder, config, overwrite=overwrite):
         return False
-    model = load_start(cache, settings.start, settings.seed)
+    model = load_start(cache, settings.start)
     sampling = TokenSampling(every_steps=settings.token_every)
     with Recorder(plan.folder, config=config, method=method.label, token_sampling=sampling) as recorder:
         for event in train(model, method, settings):
@@ -80,6 +80,6 @@ def run_preset(
 
 def ensure_start(settings: LabSettings, cache: Path, bars: LabProgress) -> None:
     """Train the warm start into the cache folder, with a bar, where it is missing."""
-    if not start_path(cache, settings.start, settings.seed).exists():
+    if not start_path(cache, settings.start).exists():
         bar = bars.warm_up("warm-up", settings.start.stop)
-        load_start(cache, settings.start, settings.seed, bar)
+        load_start(cache, settings.start, bar)

@@ -23,17 +23,19 @@ from .streams import stream, stream_seed
 OnStep = Callable[[int], None]
 
 
-def train_start(start: Start, seed: int, on_step: OnStep | None = None) -> PolicyModel:
+def train_start(start: Start, on_step: OnStep | None = None) -> PolicyModel:
     """A model trained to imitate random correct chains for ``start.stop`` steps.
 
     Cross-entropy on the response, AdamW, learning rate falling linearly to 0 at ``start.schedule``.
     """
     data = torch.from_numpy(
-        random_chains(start.chains, seed=stream_seed(seed, "chains"), operator_weights=start.operator_weights)
+        random_chains(
+            start.chains, seed=stream_seed(start.seed, "chains"), operator_weights=start.operator_weights
+        )
     )
-    model = build_model(stream_seed(seed, "model"))
+    model = build_model(stream_seed(start.seed, "model"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=start.learning_rate)
-    generator = stream(seed, "warm-up")
+    generator = stream(start.seed, "warm-up")
     for step in range(start.stop):
         optimizer.param_groups[0]["lr"] = start.learning_rate * (1 - step / start.schedule)
         rows = torch.randint(0, len(data), (start.batch,), generator=generator)
@@ -52,21 +54,21 @@ def _imitate(model: PolicyModel, optimizer: torch.optim.Optimizer, tokens: Tenso
     optimizer.step()
 
 
-def start_path(folder: Path, start: Start, seed: int) -> Path:
+def start_path(folder: Path, start: Start) -> Path:
     """File of a start in a cache folder; its name holds a digest of all settings."""
     settings = json.dumps(asdict(start), sort_keys=True)
     digest = hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
-    return folder / f"start-{start.name}-s{seed}-{digest}.pt"
+    return folder / f"start-{start.name}-{digest}.pt"
 
 
-def load_start(folder: Path, start: Start, seed: int, on_step: OnStep | None = None) -> PolicyModel:
+def load_start(folder: Path, start: Start, on_step: OnStep | None = None) -> PolicyModel:
     """The warm start from the cache folder, trained and stored there where it is missing.
 
     Errors: RunFormatError for a file that holds no such model.
     """
-    path = start_path(folder, start, seed)
+    path = start_path(folder, start)
     if not path.exists():
-        _store(train_start(start, seed, on_step), path)
+        _store(train_start(start, on_step), path)
     model = build_model(0)
     try:
         model.load_state_dict(torch.load(path, weights_only=True))

@@ -25,7 +25,7 @@ def _one_thread() -> Iterator[None]:
 def starts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder that holds the weak warm start of seed 0."""
     folder = tmp_path_factory.mktemp("starts")
-    load_start(folder, WEAK_START, 0)
+    load_start(folder, WEAK_START)
     return folder
 
 

@@ -103,7 +103,7 @@ def run_alone(starts: Path) -> Callable[..., list[float]]:
     from entropylab.lab.training import make_learner, train_step
 
     def run(plan: RunPlan) -> list[float]:
-        model = load_start(starts, plan.settings.start, 0)
+        model = load_start(starts, plan.settings.start)
         learner = make_learner(model, plan.method, plan.settings)
         results = [train_step(learner, plan.method, plan.settings, s) for s in range(plan.settings.steps)]
         return [result.rollout.entropy.double().mean().item() for result in results]
@@ -181,11 +181,11 @@ def test_sample_plans(tmp_path: Path) -> None:
 def test_a_start_is_stored_once_and_a_broken_one_is_named(tmp_path: Path) -> None:
     tiny = Start("tiny", stop=2, chains=100)
     done: list[int] = []
-    one = load_start(tmp_path, tiny, 0, done.append)
-    two = load_start(tmp_path, tiny, 0, done.append)
+    one = load_start(tmp_path, tiny, done.append)
+    two = load_start(tmp_path, tiny, done.append)
     assert done == [1, 2]
     assert torch.equal(one.head.weight, two.head.weight)
-    assert start_path(tmp_path, tiny, 0) != start_path(tmp_path, replace(tiny, stop=3), 0)
-    start_path(tmp_path, tiny, 0).write_bytes(b"nonsense")
-    with pytest.raises(RunFormatError, match="start-tiny-s0"):
-        load_start(tmp_path, tiny, 0)
+    assert start_path(tmp_path, tiny) != start_path(tmp_path, replace(tiny, stop=3))
+    start_path(tmp_path, tiny).write_bytes(b"nonsense")
+    with pytest.raises(RunFormatError, match="start-tiny"):
+        load_start(tmp_path, tiny)

@@ -30,7 +30,7 @@ RunSteps = Callable[..., tuple[PolicyModel, list[StepResult]]]
 def run_steps(starts: Path, weak_start: Start) -> RunSteps:
     def run(method: LabMethod, *, steps: int = 1, seed: int = 0) -> tuple[PolicyModel, list[StepResult]]:
         settings = LabSettings(weak_start, steps=steps, evaluate_every=10, seed=seed)
-        model = load_start(starts, weak_start, 0)
+        model = load_start(starts, weak_start)
         learner = make_learner(model, method, settings)
         return model, [train_step(learner, method, settings, step) for step in range(steps)]
 
@@ -58,7 +58,7 @@ def test_same_settings_give_the_same_bits(run_steps: RunSteps) -> None:
 
 def test_evaluation_does_not_change_training(run_steps: RunSteps, starts: Path, weak_start: Start) -> None:
     plain, _ = run_steps(method("baseline"), steps=3)
-    model = load_start(starts, weak_start, 0)
+    model = load_start(starts, weak_start)
     events = list(train(model, method("baseline"), LabSettings(weak_start, steps=3, evaluate_every=2)))
     assert same_weights(model, plain)
     order = [(e.step, e.split if isinstance(e, Evaluation) else "train") for e in events]
@@ -119,7 +119,7 @@ def test_every_method_of_the_table_trains(
 ) -> None:
     model, steps = run_steps(method_from_table(key))
     assert np.isfinite([update.loss for update in steps[0].updates]).all()
-    assert not same_weights(model, load_start(starts, weak_start, 0))
+    assert not same_weights(model, load_start(starts, weak_start))
 
 
 def test_presets_hold_the_settings_of_the_experiments() -> None:
