@@ -45,18 +45,18 @@ def gather(runs: Sequence[Run]) -> Findings:
     """Run every analysis of a report; one that lacks data leaves its reason, not an error."""
     labels = run_labels(runs)
     first = [members[0] for members in by_method(runs).values()]
-
-    def each(analysis: Callable[[Run], Any], members: Sequence[Run]) -> tuple[Finding, ...]:
-        return tuple(_attempt(labels[str(run.path)], partial(analysis, run), run) for run in members)
-
     return Findings(
         runs=tuple(runs),
         labels=labels,
-        law=each(_law, runs),
-        tails=each(_tails, first),
-        who=each(_who, first),
+        law=_each(_law, runs, labels),
+        tails=_each(_tails, first, labels),
+        who=_each(_who, first, labels),
         comparison=_attempt("all runs", lambda: _compare(runs)),
     )
+
+
+def _each(analysis: Callable[[Run], Any], runs: Sequence[Run], labels: dict[str, str]) -> tuple[Finding, ...]:
+    return tuple(_attempt(labels[str(run.path)], partial(analysis, run), run) for run in runs)
 
 
 def _attempt(label: str, analysis: Callable[[], Any], run: Run | None = None) -> Finding:
