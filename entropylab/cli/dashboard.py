@@ -23,7 +23,11 @@ PATHS_VARIABLE = "ENTROPYLAB_PATHS"
 
 def command(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Run folders, or folders above them.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            help="Run folders, or folders above them; without any, runs/ and then sample_logs/.",
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 takes a free one.")] = 8501,
     headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
@@ -32,11 +36,12 @@ def command(
     ] = "127.0.0.1",
 ) -> None:
     """Open the dashboard in the browser."""
-    roots = [_existing(path) for path in paths or ["."]]
+    roots = [_existing(path) for path in paths or []]
     if importlib.util.find_spec("streamlit") is None:
         raise require_extra("streamlit", "app", "The dashboard")
     arguments = streamlit_command(find_app(), port=port, headless=headless, address=address)
-    _run(arguments, {**os.environ, PATHS_VARIABLE: os.pathsep.join(roots)})
+    chosen = {PATHS_VARIABLE: os.pathsep.join(roots)} if roots else {}
+    _run(arguments, {**os.environ, **chosen})
 
 
 def find_app(package: Path | None = None) -> Path:
