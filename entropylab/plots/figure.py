@@ -69,9 +69,13 @@ RC: Any = {
     "legend.frameon": False,
     "legend.handlelength": 1.8,
     "svg.fonttype": "none",
+    "svg.hashsalt": "entropylab",
     "pdf.fonttype": 42,
     "savefig.dpi": 200,
 }
+
+UNDATED = {"Date": None, "Creator": None}
+"""Metadata that leaves nothing in an SVG to differ between two drawings."""
 
 
 @contextmanager
@@ -100,17 +104,17 @@ def draw(function: Any, result: Any, *, width: float = NARROW, height: float = 2
 def to_svg(figure: Figure) -> str:
     """The figure as an ``<svg>`` element for a page: text as text, ink in the page's colour, stable ids."""
     buffer = io.StringIO()
-    with look(), matplotlib.rc_context({"svg.hashsalt": "entropylab"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with look():
+        figure.savefig(buffer, format="svg", transparent=True, metadata=UNDATED)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     return text.replace(INK, "currentColor").replace(MUTED, "var(--muted, #5a6a79)")
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write the figure; the ending of the path decides the format (svg, pdf, png)."""
+    """Write the figure; the ending of the path decides the format (svg, pdf, png). Equal data, equal SVG."""
     with look():
-        figure.savefig(Path(path))
+        figure.savefig(Path(path), metadata=UNDATED if Path(path).suffix == ".svg" else None)
 
 
 def line_kwargs(style: Style, **extra: Any) -> dict[str, Any]:
