@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +27,4 @@ def say(sentence: str) -> None:
 
 def escaped(text: str) -> str:
     """Text as it is, where Markdown would read signs in it (names with underscores, dollars, colons)."""
-    for sign in "\\`*_[]$~<>":
-        text = text.replace(sign, "\\" + sign)
-    return text.replace(":", "&#58;").replace("\n", "  \n")
+    return re.sub(r"[\\`*_\[\]$~<>]|:(?=\w)", r"\\\g<0>", text).replace("\n", "  \n")

@@ -86,9 +86,8 @@ def focus_run(*, controlled: bool = False) -> Entry:
     slugs = {e.slug: e for e in chosen.entries}
     if "run" in st.query_params:
         st.session_state.setdefault(KEPT, st.query_params["run"])
-    if st.session_state.get("run") not in slugs:
-        wanted = st.session_state.get(KEPT)
-        st.session_state["run"] = wanted if wanted in slugs else chosen.focus(controlled=controlled).slug
+    kept = st.session_state.get(KEPT)
+    st.session_state["run"] = kept if kept in slugs else chosen.focus(controlled=controlled).slug
     label = {slug: chosen.label(entry) for slug, entry in slugs.items()}.get
     slug = st.selectbox("Run", list(slugs), key="run", format_func=label, on_change=_keep_focus)
     if KEPT in st.session_state:

@@ -23,10 +23,11 @@ def plate(result: Attribution) -> str:
     table = result.quadrants.set_index(["set", "quadrant"])
     limit = float(np.nanmax(np.abs(table.loc[ALL]["mean_covariance"]))) or 1.0
     cells = "".join(_cell(table, name, words, limit) for name, words in QUADRANTS.items())
+    selected = '<span><i class="el-outline"></i>share of the selected</span>' if result.n_selected else ""
     scale = f"linear-gradient(90deg,{DIVERGING[0]},{DIVERGING[1]},{DIVERGING[2]})"
     legend = (
         f'<div class="el-key"><span><i class="el-fill"></i>share of all tokens</span>'
-        f'<span><i class="el-outline"></i>share of the selected</span>'
+        f"{selected}"
         f'<span><i class="el-dotted"></i>share of the {escape(TAIL)}</span>'
         f'<span>{number(-limit, 2)}<i class="el-scale" style="background:{scale}"></i>{number(limit, 2)} '
         "mean covariance, nats × advantage</span></div>"

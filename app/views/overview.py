@@ -18,6 +18,7 @@ from run_finder import Entry
 from run_picker import Picked
 
 from entropylab.analysis.comparison import Comparison
+from entropylab.errors import InsufficientDataError
 
 HOW_TO_READ = """
 All panels have the same horizontal axis. Grouped by method, a line is the mean over the runs of that method and the
@@ -34,6 +35,7 @@ run, smoothed over the steps set in the sidebar, over its raw values.
 * **Data health**: what the reader found wrong in the files. Steps that are not whole are left out, never filled in.
 """
 COLUMNS = 3
+MANY_LINES = 7
 
 
 def page() -> None:
@@ -59,34 +61,37 @@ def page() -> None:
 
 def opening(comparison: Comparison) -> None:
     """A sentence a compared method; without a baseline, the end values."""
-    lines = comparison.summary().splitlines()
-    compared = comparison.differences["method"].nunique()
-    page_style.opening(*lines[: max(1, compared)][:1], " ".join(lines[1 : max(2, compared)]))
+    first, *rest = comparison.summary().splitlines()
+    others = comparison.differences["method"].nunique() - 1
+    page_style.opening(first, " ".join(rest[: max(1, others)]))
 
 
 def tiles(entry: Entry) -> None:
     """Where one run stands now, beside where it began."""
     color = run_picker.style_of(entry).color
     shown = [_tile(quantity, series[entry], color) for quantity, series in quantities.found_in([entry])]
-    page_style.tiles(shown, heading=f"{entry.name} at its last step")
+    if shown:
+        page_style.tiles(shown, heading=f"{entry.name} at its last step")
 
 
 def panels(chosen: Picked) -> None:
     """The small panels under one legend, over one horizontal axis."""
+    found = quantities.found_in(chosen.entries)
+    if not found:
+        raise InsufficientDataError("The chosen runs hold no whole step and no evaluation yet.")
     lines = {e: Line(chosen.label(e), chosen.family(e), run_picker.style_of(e)) for e in chosen.entries}
     page_style.legend({(n.family if chosen.by_method else n.name): n.style for n in lines.values()}.items())
+    if len(lines) > MANY_LINES and not chosen.by_method:
+        st.caption(f"{len(lines)} lines a panel: group by method in the sidebar to gather the seeds.")
     drawing = Drawing(chosen.by_method, chosen.window, chosen.x)
-    found = quantities.found_in(chosen.entries)
     figures = [
         panel_figure(q, {lines[e]: frame for e, frame in series.items()}, drawing) for q, series in found
     ]
     share_x(figures, 0, max(frame[drawing.column].max() for _, series in found for frame in series.values()))
     for row in range(0, len(figures), COLUMNS):
         places = st.columns(COLUMNS)
-        for i, (place, figure) in enumerate(
-            zip(places, figures[row : row + COLUMNS], strict=False), start=row
-        ):
-            draw(figure, f"panel_{i}", place)
+        for place, i in zip(places, range(row, min(row + COLUMNS, len(figures))), strict=False):
+            draw(figures[i], f"panel_{i}", place)
 
 
 def differences(comparison: Comparison) -> None:
