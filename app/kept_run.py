@@ -24,12 +24,15 @@ class KeptRun(Run):
         self._kept: dict[Hashable, tuple[float, Any]] = {}
 
     def steps(self, by: str = "step") -> pd.DataFrame:
+        """A copy of the summaries."""
         return self._keep(("steps", by), lambda: super(KeptRun, self).steps(by)).copy()
 
     def evaluations(self) -> pd.DataFrame:
+        """A copy of the evaluations."""
         return self._keep("evaluations", super().evaluations).copy()
 
     def problems(self) -> list[Problem]:
+        """A copy of the problems."""
         return list(self._keep("problems", super().problems))
 
     def _keep(self, key: Hashable, read: Callable[[], Any]) -> Any:
@@ -51,12 +54,9 @@ def _reader(path: str, made: int) -> KeptRun:
 
 def folder_stamp(folder: Path) -> float:
     """The newest change in a run: files are replaced whole, so the folders' times tell."""
-    newest = (folder / RUN_FILE).stat().st_mtime
-    for part in PARTS:
-        for place in (folder / part, *_subfolders(folder / part)):
-            newest = max(newest, place.stat().st_mtime if place.is_dir() else 0.0)
-    return newest
-
-
-def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
-    return [entry for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
+    times = [(folder / RUN_FILE).stat().st_mtime]
+    for part in (folder / name for name in PARTS):
+        if part.is_dir():
+            times.append(part.stat().st_mtime)
+            times += [entry.stat().st_mtime for entry in os.scandir(part) if entry.is_dir()]
+    return max(times)

@@ -22,6 +22,7 @@ NO_RUNS = (
 
 
 def main() -> None:
+    """Draw the sidebar and the page that the URL names."""
     st.set_page_config(page_title="entropylab", page_icon=":material/blur_on:", layout="wide")
     page_style.apply()
     page = st.navigation(

@@ -45,7 +45,10 @@ class Drawing:
 def panel_figure(
     quantity: Quantity, series: Mapping[Line, pd.DataFrame], drawing: Drawing, height: int = 230
 ) -> go.Figure:
-    """A line a run over its raw ghost; gathered, the mean of each family in the band of its runs."""
+    """A line a run over its raw ghost; gathered, the mean of each family in the band of its runs.
+
+    Where some runs of a family are longer than others, they go on as ghosts: the mean is over all or none.
+    """
     figure = look.title(look.empty_figure(height), quantity.title)
     if drawing.by_family:
         for members in _families(series).values():
@@ -96,3 +99,8 @@ def _family_line(
     name = f"{members[0].family}, mean of {len(members)} runs"
     hover = f"%{{y:{quantity.hover}}}"
     look.add_line(figure, x, gathered["value"], style, name, hovertemplate=hover)
+    end = gathered["step"].max() if len(gathered) else -1
+    for frame in frames:
+        longer = frame[frame["step"] >= end]
+        if len(longer) > 1:
+            look.add_ghost(figure, longer[drawing.column], longer["value"], style)

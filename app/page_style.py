@@ -108,7 +108,7 @@ def _unbroken(text: str) -> str:
 
 def warn(warnings: Iterable[str]) -> None:
     """The warnings of a result, a quiet line each."""
-    lines = "".join(f"<p>▲ {escape(text[:1].upper() + text[1:])}.</p>" for text in warnings)
+    lines = "".join(f"<p>▲ {escape(text)}.</p>" for text in warnings)
     if lines:
         st.html(f'<div class="el-warn">{lines}</div>')
 

@@ -88,8 +88,10 @@ def focus_run(*, controlled: bool = False) -> Entry:
         st.session_state.setdefault(KEPT, st.query_params["run"])
     kept = st.session_state.get(KEPT)
     st.session_state["run"] = kept if kept in slugs else chosen.focus(controlled=controlled).slug
-    label = {slug: chosen.label(entry) for slug, entry in slugs.items()}.get
-    slug = st.selectbox("Run", list(slugs), key="run", format_func=label, on_change=_keep_focus)
+    label = {slug: chosen.label(entry) for slug, entry in slugs.items()}
+    slug = st.selectbox(
+        "Run", list(slugs), key="run", format_func=lambda one: label[one], on_change=_keep_focus
+    )
     if KEPT in st.session_state:
         st.query_params["run"] = slug
     return slugs[slug]

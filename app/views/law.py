@@ -34,6 +34,7 @@ performance, and the line's end at H = 0, where all entropy is spent, is the **c
 
 
 def page() -> None:
+    """One run's law, then the chosen runs beside each other."""
     run_box, metric_box, entropy_box = st.columns([2, 1.5, 1.5])
     with run_box:
         entry = run_picker.focus_run()
@@ -121,7 +122,7 @@ def _entropy(place: st.delta_generator.DeltaGenerator) -> str:
         "Entropy H",
         list(metric_names.ENTROPIES),
         key="law_entropy",
-        format_func=metric_names.ENTROPIES.get,
+        format_func=lambda name: metric_names.ENTROPIES[name],
         bind="query-params",
     )
 

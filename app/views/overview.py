@@ -39,6 +39,7 @@ MANY_LINES = 7
 
 
 def page() -> None:
+    """Sentence, tiles, panels, differences, health; a part that cannot be shown says why."""
     chosen = run_picker.picked()
     if not chosen.entries:
         say("No run is chosen: tick one in the sidebar.")

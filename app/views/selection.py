@@ -31,6 +31,7 @@ lie on the same side (upper right, lower left), negative where they do not.
 
 
 def page() -> None:
+    """One run's selection, by default of a run with a control."""
     run_box, steps_box = st.columns([2, 3], vertical_alignment="top")
     with run_box:
         entry = run_picker.focus_run(controlled=True)

@@ -35,6 +35,7 @@ QUESTIONS = ("Shape", "Against independence", "Concentration")
 
 
 def page() -> None:
+    """One run's tails."""
     run_box, steps_box = st.columns([2, 3], vertical_alignment="top")
     with run_box:
         entry = run_picker.focus_run()

@@ -100,7 +100,7 @@ def test_values_that_are_not_finite_are_reported(open_app, tmp_path, spoil) -> N
     record(tmp_path / "run", spoil)
     see(open_app, tmp_path)
     page = open_app(tmp_path)
-    assert "problems in the files of run" in page.html.lower()
+    assert "problems in the files of run" in page.html
     assert "NaN or infinite" in page.test.dataframe[-1].value.iloc[0, -1]
 
 

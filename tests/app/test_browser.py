@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, wide and narrow: charts are drawn, nothing is raised, nothing overflows."""
+"""The dashboard in a real browser, wide and narrow: charts are drawn, nothing raised, nothing overflows."""
 
 from __future__ import annotations
 

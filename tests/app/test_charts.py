@@ -117,6 +117,15 @@ def test_seeds_are_gathered_into_a_mean_and_their_spread() -> None:
     assert line.name == "Clip-Cov, mean of 3 runs"
 
 
+def test_a_longer_run_goes_on_as_a_ghost() -> None:
+    series = seeds(2)
+    _, short = series
+    series[short] = series[short].head(5)
+    band, line, ghost = panel_figure(ENTROPY, series, Drawing(True, 1, "steps")).data
+    assert max(line.x) == max(band.x) == 4
+    assert list(ghost.x) == list(range(4, 20))
+
+
 def test_ungrouped_runs_are_lines_over_their_ghosts() -> None:
     figure = panel_figure(SELECTED, seeds(2), Drawing(False, 5, "steps"))
     assert [trace.name for trace in figure.data] == ["raw", "run-0", "raw", "run-1"]
