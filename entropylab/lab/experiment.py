@@ -55,7 +55,7 @@ def make_run(plan: RunPlan, cache: Path, *, overwrite: bool = False, on_event: O
     sampling = TokenSampling(every_steps=settings.token_every)
     with Recorder(plan.folder, config=config, method=method.label, token_sampling=sampling) as recorder:
         for event in train(model, method, settings):
-            record_event(recorder, event)
+            record_event(recorder, event, texts=sampling.stores(event.step))
             if on_event is not None:
                 on_event(event)
     return True

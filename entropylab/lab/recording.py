@@ -8,13 +8,16 @@ from .evaluation import Evaluation
 from .training import StepResult, Update
 
 
-def record_event(recorder: Recorder, event: StepResult | Evaluation) -> None:
-    """Write one step or one evaluation; when it returns, all steps before it are on disk."""
+def record_event(recorder: Recorder, event: StepResult | Evaluation, *, texts: bool = True) -> None:
+    """Write one step, with the responses as text or without, or one evaluation.
+
+    When it returns, all steps before it are on disk.
+    """
     if isinstance(event, Evaluation):
         _record_evaluation(recorder, event)
         return
     for index, update in enumerate(event.updates):
-        _record_update(recorder, event, update, index)
+        _record_update(recorder, event, update, index, texts)
     recorder.end_step(event.step)
 
 
@@ -23,7 +26,7 @@ def _record_evaluation(recorder: Recorder, evaluation: Evaluation) -> None:
         recorder.evaluate(evaluation.step, split=evaluation.split, metric=metric, value=value, n=evaluation.n)
 
 
-def _record_update(recorder: Recorder, result: StepResult, update: Update, index: int) -> None:
+def _record_update(recorder: Recorder, result: StepResult, update: Update, index: int, texts: bool) -> None:
     rollout, rows = result.rollout, update.rows
     recorder.record(
         result.step,
@@ -38,7 +41,7 @@ def _record_update(recorder: Recorder, result: StepResult, update: Update, index
         prompt_ids=rollout.prompt_ids[rows],
         sample_ids=rollout.sample_ids[rows],
         token_ids=rollout.responses[rows],
-        texts=[decode(response) for response in rollout.responses[rows].tolist()],
+        texts=[decode(response) for response in rollout.responses[rows].tolist()] if texts else None,
         update=index,
         metrics={"loss": update.loss, "grad_norm": update.gradient_norm},
     )

@@ -18,8 +18,8 @@ from ..losses.surrogates import ImportanceSampling, PPOClip
 class Start:
     """A warm-up: AdamW on ``chains`` random correct chains, stopped at step ``stop`` of a linear schedule.
 
-    ``operator_weights`` are the chances of +, - and * in the chains. ``seed`` makes the start one certain model:
-    how good a warm-up turns out varies with it about as much as a run varies with its method.
+    ``operator_weights`` are the chances of +, - and * in the chains. ``seed`` makes the start one certain
+    model: how good a warm-up turns out varies with it about as much as a run varies with its method.
     """
 
     name: str
@@ -63,7 +63,7 @@ class LabSettings:
     """Everything but the method: start, length, batch, optimizer, evaluation, stored tokens and seed.
 
     ``seed`` fixes the problems, the rollouts and the evaluations; the warm-up has its own in ``start``.
-    ``token_every``: token rows of every so many steps (the summaries stay exact for all steps).
+    ``token_every``: token rows and texts of every so many steps (the summaries stay exact for all steps).
     """
 
     start: Start
@@ -142,7 +142,7 @@ DEMO = Preset(
 
 SAMPLE_A = Preset(
     "start-a",
-    LabSettings(START_A, steps=400, evaluate_every=10, token_every=5),
+    LabSettings(START_A, steps=400, evaluate_every=10, token_every=10),
     (
         _BASELINE,
         _CLIP_COV,

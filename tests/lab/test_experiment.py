@@ -86,7 +86,9 @@ def _check_tokens(run: Run) -> None:
     assert one["token_id"].between(0, 47).all()
     responses = pa.Table.from_batches(list(run.responses())).to_pandas()
     assert responses["sample_id"].is_unique
-    assert responses["text"].str.split().str.len().eq(10).all()
+    with_text = responses[responses["step"] != 1]
+    assert with_text["text"].str.split().str.len().eq(10).all()
+    assert responses[responses["step"] == 1]["text"].isna().all()
 
 
 def test_observing_does_not_change_training(
