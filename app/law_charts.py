@@ -6,11 +6,13 @@ import chart_look as look
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from wording import percent
 
 from entropylab.analysis.curve import CurveFit
 from entropylab.plots.style import Style
 
 CURVE_POINTS = 80
+FORM = Style("#808080", "dot")
 
 
 def law_figure(
@@ -41,10 +43,12 @@ def _curve(figure: go.Figure, fit: CurveFit, style: Style, top: float) -> None:
     """The line from H = 0 to the highest entropy, with the interval and the wider form band."""
     entropy = np.log(np.linspace(1.0, np.exp(top), CURVE_POINTS))
     band, x = fit.band(entropy), np.exp(entropy)
-    level = f"{fit.level:.0%}"
+    level = percent(fit.level)
     if band["form_low"].notna().any():
         form = f"form band, {level} over five curve shapes"
-        look.add_band(figure, x, band["form_low"], band["form_high"], "#808080", form)
+        look.add_band(figure, x, band["form_low"], band["form_high"], FORM.color, form)
+        for edge in ("form_low", "form_high"):
+            look.add_line(figure, x, band[edge], FORM, form, showlegend=False, hoverinfo="skip")
     if band["low"].notna().any():
         name = f"{level} interval, conditional on the law"
         look.add_band(figure, x, band["low"], band["high"], style.color, name)
@@ -99,13 +103,13 @@ def _later(figure: go.Figure, later: pd.DataFrame, style: Style) -> None:
                 x=np.exp(known["entropy"]),
                 y=known["mean"],
                 mode="markers",
-                marker={"size": 1, "color": style.color},
+                marker={"symbol": "line-ns-open", "size": 9, "color": look.rgba(style.color, 0.6)},
                 error_y={
                     "type": "data",
                     "symmetric": False,
                     "array": known["high"] - known["mean"],
                     "arrayminus": known["mean"] - known["low"],
-                    "color": look.rgba(style.color, 0.35),
+                    "color": look.rgba(style.color, 0.6),
                     "thickness": 1,
                     "width": 2,
                 },
@@ -181,7 +185,7 @@ def _nats_on_top(figure: go.Figure, highest: float) -> None:
             "showline": True,
             "linecolor": look.AXIS,
         },
-        legend={"y": -0.16, "yanchor": "top"},
+        legend={"y": -0.2, "yanchor": "top"},
     )
 
 

@@ -14,6 +14,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
+def percent(level: float) -> str:
+    """The level of an interval, as the results write it."""
+    return f"{100 * level:g} %"
+
+
 def interval_text(interval: tuple[float, float] | None, digits: int = 3) -> str:
     """low to high; empty where there is no interval."""
     if interval is None:

@@ -16,6 +16,7 @@ from page_style import Tile
 from quantities import Quantity
 from run_finder import Entry
 from run_picker import Picked
+from wording import percent
 
 from entropylab.analysis.comparison import Comparison
 from entropylab.errors import InsufficientDataError
@@ -97,7 +98,7 @@ def panels(chosen: Picked) -> None:
 
 def differences(comparison: Comparison) -> None:
     """The methods less the baseline, the end values, and every run."""
-    level = f"{comparison.level:.0%}"
+    level = percent(comparison.level)
     if len(comparison.differences):
         st.markdown("##### Less the baseline, at the end of training")
         st.caption(

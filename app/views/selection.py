@@ -11,7 +11,7 @@ import streamlit as st
 from chart_look import draw
 from notices import in_words, say
 from run_finder import Entry
-from wording import interval_text
+from wording import interval_text, percent
 
 from entropylab.analysis.attribution import Attribution
 
@@ -83,13 +83,13 @@ def _tokens(result: Attribution) -> None:
             "share of the set": rows["share"],
             "share of all": rows["share_all"],
             "enrichment": rows["enrichment"],
-            f"{result.level:.0%} interval": interval,
+            f"{percent(result.level)} interval": interval,
         }
     )
-    percent = st.column_config.NumberColumn(format="percent")
+    as_share = st.column_config.NumberColumn(format="percent")
     columns = {
-        "share of the set": percent,
-        "share of all": percent,
+        "share of the set": as_share,
+        "share of all": as_share,
         "enrichment": st.column_config.NumberColumn(format="%.2f"),
     }
     st.dataframe(table, hide_index=True, column_config=columns, placeholder="–", height=320)

@@ -11,7 +11,7 @@ import tail_charts
 from chart_look import draw
 from notices import in_words
 from run_finder import Entry
-from wording import interval_text, share
+from wording import interval_text, percent, share
 
 from entropylab.analysis.tails import TailReport
 
@@ -75,7 +75,7 @@ def _top_means(report: TailReport) -> None:
             "observed": rows["observed"],
             "independent": rows["independent"],
             "ratio": rows["ratio"],
-            f"{report.level:.0%} interval": [
+            f"{percent(report.level)} interval": [
                 interval_text((low, high), 2)
                 for low, high in zip(rows["ratio_low"], rows["ratio_high"], strict=True)
             ],

@@ -68,8 +68,8 @@ def test_the_law_shows_line_interval_form_band_and_ceiling() -> None:
     fit = fit_curve(*law_data())
     figure = law_figure(fit, ORANGE, metric="accuracy")
     assert names(figure) == [
-        "form band, 95% over five curve shapes",
-        "95% interval, conditional on the law",
+        "form band, 95 % over five curve shapes",
+        "95 % interval, conditional on the law",
         "R = b - a exp(H)",
     ]
     ceiling = figure.data[-2]
