@@ -72,6 +72,8 @@ def test_settings_do_not_load_torch(name: str) -> None:
     assert "torch" not in loaded_by(f"import entropylab; entropylab.{name}")
 
 
-@pytest.mark.parametrize("name", ["fit_curve", "analyze_tails", "compare_runs", "attribute", "open_run", "Recorder"])
+@pytest.mark.parametrize(
+    "name", ["fit_curve", "analyze_tails", "compare_runs", "attribute", "open_run", "Recorder"]
+)
 def test_reading_and_analysis_do_not_load_torch_or_screens(name: str) -> None:
     assert loaded_by(f"import entropylab; entropylab.{name}").isdisjoint({"torch", "matplotlib", "streamlit"})
