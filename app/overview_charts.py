@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import chart_look as look
@@ -66,9 +66,24 @@ def panel_figure(
     return figure
 
 
-def _families(series: Mapping[Line, pd.DataFrame]) -> dict[str, list[Line]]:
+def legend(lines: Sequence[Line], *, by_family: bool) -> list[tuple[str, Style]]:
+    """One entry a line that can be told apart: a family, or the runs that share a style."""
+    if by_family:
+        return [(family, members[0].style) for family, members in _families(lines).items()]
+    alike: dict[Style, list[Line]] = {}
+    for line in lines:
+        alike.setdefault(line.style, []).append(line)
+    return [(_together(members), style) for style, members in alike.items()]
+
+
+def _together(members: Sequence[Line]) -> str:
+    families = ", ".join(dict.fromkeys(line.family for line in members))
+    return members[0].name if len(members) == 1 else f"{families}, {len(members)} runs"
+
+
+def _families(lines: Iterable[Line]) -> dict[str, list[Line]]:
     families: dict[str, list[Line]] = {}
-    for line in series:
+    for line in lines:
         families.setdefault(line.family, []).append(line)
     return families
 

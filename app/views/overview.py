@@ -11,7 +11,7 @@ import streamlit as st
 from chart_look import draw, share_x
 from comparison_charts import SHOWN, differences_figure, end_table
 from notices import in_words, say
-from overview_charts import Drawing, Line, panel_figure
+from overview_charts import Drawing, Line, legend, panel_figure
 from page_style import Tile
 from quantities import Quantity
 from run_finder import Entry
@@ -82,7 +82,7 @@ def panels(chosen: Picked) -> None:
     if not found:
         raise InsufficientDataError("The chosen runs hold no whole step and no evaluation yet.")
     lines = {e: Line(chosen.label(e), chosen.family(e), run_picker.style_of(e)) for e in chosen.entries}
-    page_style.legend({(n.family if chosen.by_method else n.name): n.style for n in lines.values()}.items())
+    page_style.legend(legend(list(lines.values()), by_family=chosen.by_method))
     if len(lines) > MANY_LINES and not chosen.by_method:
         st.caption(f"{len(lines)} lines a panel: group by method in the sidebar to gather the seeds.")
     drawing = Drawing(chosen.by_method, chosen.window, chosen.x)

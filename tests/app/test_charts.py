@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from comparison_charts import differences_figure, end_table
 from law_charts import law_figure
-from overview_charts import Drawing, Line, panel_figure
+from overview_charts import Drawing, Line, legend, panel_figure
 from page_style import Tile, stroke
 from quantities import ENTROPY, SELECTED
 from selection_charts import mix, plate, token_label
@@ -130,6 +130,12 @@ def test_ungrouped_runs_are_lines_over_their_ghosts() -> None:
     figure = panel_figure(SELECTED, seeds(2), Drawing(False, 5, "steps"))
     assert [trace.name for trace in figure.data] == ["raw", "run-0", "raw", "run-1"]
     assert figure.layout.xaxis.title.text == "step"
+
+
+def test_the_legend_has_an_entry_for_what_can_be_told_apart() -> None:
+    lines = [*seeds(2), Line("base", "Baseline", method_style("baseline"))]
+    assert [label for label, _ in legend(lines, by_family=True)] == ["Clip-Cov", "Baseline"]
+    assert [label for label, _ in legend(lines, by_family=False)] == ["Clip-Cov, 2 runs", "base"]
 
 
 def test_differences_and_end_values_are_those_of_the_comparison(runs) -> None:
