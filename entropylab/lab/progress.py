@@ -11,7 +11,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -26,9 +25,8 @@ class LabProgress:
     def __init__(self, enabled: bool = True) -> None:
         self._progress = Progress(
             TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
@@ -68,7 +66,7 @@ class RunBar:
             self._entropy = f"H {event.rollout.entropy.mean().item():.3f}"
             self._progress.advance(self._task)
         else:
-            self._accuracy = f"accuracy {event.accuracy:.3f}  pass@8 {event.pass_at_8:.3f} ({event.split})"
+            self._accuracy = f"accuracy {event.accuracy:.3f}"
         self._progress.update(self._task, note=f"{self._entropy}  {self._accuracy}")
 
     def skip(self) -> None:
