@@ -24,7 +24,7 @@ VALUES = ("entropy_start", "entropy_end", "accuracy_end", "accuracy_greedy_end",
 def command(
     out: Annotated[Path, typer.Option(help="Folder for the runs and the report.")] = Path("runs/demo"),
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 150,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of warm-up, problems, rollouts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of problems, rollouts and evaluations.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there.")] = False,
 ) -> None:
     """Train a tiny model three ways, compare them, and write a report; about two minutes on two cores."""
