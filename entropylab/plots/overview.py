@@ -28,7 +28,7 @@ SHARES = np.geomspace(1e-3, 1.0, 61)
 MARKED = 0.02
 """The top fraction whose share is written into the third panel."""
 CURVED = 0.05
-"""Below this p of a curvature in exp(H) the figure does not speak of the law."""
+"""Below this p of a curvature in exp(H), and without an interval, the figure does not speak of the law."""
 BASELINE, SHOWN = "baseline", "clip_cov"
 
 
@@ -67,7 +67,8 @@ def _draw_law(groups: dict[str, list[Run]], ax: Axes) -> None:
         placeholder(ax, "Too few evaluations for a fit.")
         return
     bent = fit.curvature_p is not None and fit.curvature_p < CURVED
-    ax.set_title("Accuracy rises as H falls" if bent else "Accuracy follows the law")
+    doubtful = bent or fit.withheld is not None
+    ax.set_title("Accuracy rises as H falls" if doubtful else "Accuracy follows the law")
     draw_curve(fit, ax, style=run_style(first, first), performance="accuracy R, T = 1", entropy_axis=False)
     for key, members in list(groups.items())[1:]:
         _draw_points(key, members, ax)
