@@ -100,7 +100,7 @@ def _row(entry: Entry, metric: str, entropy: str) -> dict[str, object]:
         "a": fit.a,
         "R²": fit.r2,
         "points": fit.n_points,
-        "note": f"interval withheld: {fit.withheld}" if fit.withheld else "",
+        "note": "; ".join([f"interval withheld: {fit.withheld}"] * bool(fit.withheld) + list(fit.warnings)),
     }
 
 

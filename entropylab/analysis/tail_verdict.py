@@ -124,7 +124,7 @@ def judge_concentration(table: pd.DataFrame) -> Line:
     interval = f" ({low:.0f} to {high:.0f} %)" if np.isfinite(low) else " (no interval)"
     held = f"{_percent(row['top_share_positive'])} of the positive mass{interval}"
     net = row["top_share_net"]
-    rest = f"{net:.2g} times the net sum" if np.isfinite(net) else "the net sum is not positive"
+    rest = f"{net:.3g} times the net sum" if np.isfinite(net) else "the net sum is not positive"
     absolute = _percent(row["top_share_absolute"])
     why = f"The top 2 % of the tokens hold {held}, {absolute} of the absolute mass; {rest}."
     return Line(f"the top 2 % hold {held}", why)

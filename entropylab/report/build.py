@@ -33,7 +33,9 @@ def write_report(findings: Findings, path: str | os.PathLike[str]) -> Path:
     """Write the report of results that are there already; the path written."""
     target = Path(path)
     if not target.parent.is_dir():
-        raise RunNotFoundError(f"No folder {target.parent} to write the report {target.name} into")
+        raise RunNotFoundError(
+            f"No folder {target.parent} to write the report {target.name} into: make it, or name another place"
+        )
     _replace(target, page("entropylab report", _body(findings)))
     return target
 

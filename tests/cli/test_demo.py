@@ -20,7 +20,7 @@ def demo(tmp_path_factory):
     from entropylab.lab.warmup import start_path
 
     out = tmp_path_factory.mktemp("demo")
-    start = start_path(out / WARM_STARTS, START_B, 0)
+    start = start_path(out / WARM_STARTS, START_B)
     start.parent.mkdir()
     torch.save(build_model(0).state_dict(), start)
     return out, CliRunner().invoke(app, ["demo", "--out", str(out), "--steps", "2"])
