@@ -34,7 +34,7 @@ def write_report(findings: Findings, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if not target.parent.is_dir():
         raise RunNotFoundError(
-            f"No folder {target.parent} to write the report {target.name} into: make it, or name another place"
+            f"No folder {target.parent} to write the report {target.name} into: make it or name another"
         )
     _replace(target, page("entropylab report", _body(findings)))
     return target
