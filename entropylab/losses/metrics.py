@@ -61,6 +61,7 @@ def batch_metrics(batch: TokenBatch, terms: Terms, centred: Centred, selected: T
         "kl/k3": k3,
         "nonfinite": sum(terms.nonfinite, start=batch.nonfinite),
         **_quadrants(centred, selected, chosen),
+        **terms.reports,
     }
     return {PREFIX + name: value for name, value in metrics.items()}
 

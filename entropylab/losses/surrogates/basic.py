@@ -1,19 +1,15 @@
-"""Policy-gradient surrogates. r = π/π_old of the sampled token, A the advantage, l = log π.
-
-Free of torch when imported.
-"""
+"""The surrogates that the others are measured by: REINFORCE, importance sampling, PPO's ratio clip."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidInputError
-from .interfaces import Terms
-from .setting_checks import require_number
+from ..interfaces import Terms
+from ..setting_checks import require_clip
 
 if TYPE_CHECKING:
-    from .batch import TokenBatch
+    from ..batch import TokenBatch
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class ImportanceSampling:
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
-        from .batch import where_unclamped
+        from ..batch import where_unclamped
 
         free = batch.signal * batch.ratio
         return Terms(free, where_unclamped(free, batch.log_ratio), batch.inside)
@@ -48,14 +44,11 @@ class PPOClip:
     high: float = 0.2
 
     def __post_init__(self) -> None:
-        require_number("PPOClip", "low", self.low, least=0.0)
-        require_number("PPOClip", "high", self.high, least=0.0)
-        if self.low > 1.0:
-            raise InvalidInputError(f"PPOClip: low={self.low!r} is above 1: the ratio has no bound below 0")
+        require_clip("PPOClip", self.low, self.high)
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
-        from .batch import where_unclamped
+        from ..batch import where_unclamped
 
         free = batch.signal * batch.ratio
         bounded = batch.ratio.clamp(1.0 - self.low, 1.0 + self.high).mul_(batch.signal)
