@@ -40,6 +40,10 @@ _PUBLIC: dict[str, str] = {
     "TargetClipCov": "losses.controls.target_clip_cov",
     "TargetKLCov": "losses.controls.target_kl_cov",
     "update_control": "losses.control_sequence",
+    "Translation": "losses.translation",
+    "translate_settings": "losses.translation",
+    "Suggestion": "losses.suggestion",
+    "suggest_settings": "losses.suggestion",
     "min_p_logprobs": "losses.min_p",
     "FullKL": "losses.full_kl",
     "PolicyLoss": "losses.policy_loss",
@@ -95,6 +99,7 @@ if TYPE_CHECKING:
     from .losses.methods import METHODS as METHODS, Method as Method
     from .losses.min_p import min_p_logprobs as min_p_logprobs
     from .losses.policy_loss import PolicyLoss as PolicyLoss, policy_loss as policy_loss
+    from .losses.suggestion import Suggestion as Suggestion, suggest_settings as suggest_settings
     from .losses.surrogates import (
         BAPO as BAPO,
         CISPO as CISPO,
@@ -104,6 +109,7 @@ if TYPE_CHECKING:
         ImportanceSampling as ImportanceSampling,
         PPOClip as PPOClip,
     )
+    from .losses.translation import Translation as Translation, translate_settings as translate_settings
     from .record.reader import Problem as Problem, Run as Run, open_run as open_run, open_runs as open_runs
     from .record.recorder import Recorder as Recorder
     from .record.token_sampling import TokenSampling as TokenSampling
