@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .batch import TokenBatch
-    from .covariance import Centred
     from .interfaces import SelectingControl
 
 _INSIDE = (str(Path(__file__).parent) + os.sep, str(Path(torch.__file__).parent) + os.sep)
 _TOLERANCE = 0.2
+_ROUNDING = 2.0**-40
+"""Covariances below it are what rounding the means leaves of constant fp64 inputs."""
 _given: set[tuple[str, str]] = set()
 
 
@@ -27,10 +28,10 @@ def forget_advice() -> None:
     _given.clear()
 
 
-def advise(control: SelectingControl, batch: TokenBatch, centred: Centred) -> None:
+def advise(control: SelectingControl, batch: TokenBatch, covariance: Tensor) -> None:
     """Warn where the fraction is off by more than 20 % or all covariances are 0. Waits for the device."""
     _advise_fraction(control, int(batch.count))
-    constant = batch.count > 1 and not _any(centred.covariance) and _any(batch.signal)
+    constant = batch.count > 1 and not _any(covariance, above=_ROUNDING) and _any(batch.signal)
     if constant:
         _once(
             control,
@@ -54,8 +55,8 @@ def _advise_fraction(control: SelectingControl, n_tokens: int) -> None:
         )
 
 
-def _any(values: Tensor) -> bool:
-    return values.numel() > 0 and bool(values.abs().amax() > 0)
+def _any(values: Tensor, above: float = 0.0) -> bool:
+    return values.numel() > 0 and bool(values.abs().amax() > above)
 
 
 def _once(control: SelectingControl, kind: str, text: str) -> None:

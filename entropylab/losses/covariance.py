@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .backend import torch
 from .batch import TokenBatch, make_batch
+from .fixed_point import as_number, exact_product_sum, exact_sum
 from .masking import keep, nan_outside
 from .validation import check_tensors, check_values, resolve_validate
 
@@ -32,7 +33,6 @@ class Centred:
     """[B, T] or [B, 1], minus the mean."""
     covariance: Tensor
     """[B, T], their product; 0 outside the valid tokens."""
-    means: Means
 
 
 def token_covariance(
@@ -58,27 +58,37 @@ def token_covariance(
     batch = make_batch(detached, torch.zeros_like(detached), advantages, mask)
     if resolve_validate(validate, logprobs):
         check_values(batch, mask, {"logprobs": logprobs, "advantages": advantages}, may_be_empty=False)
-    return centre(batch).covariance + nan_outside(batch.inside)
+    return centre(batch, means_of(moments(batch))).covariance + nan_outside(batch.inside)
 
 
 @torch.no_grad()
-def centre(batch: TokenBatch, covariance_on: str = "current", means: Means | None = None) -> Centred:
-    """Centre logprobs and advantages at their means over the valid tokens, or at given ``means``."""
-    logprobs = batch.logprobs if covariance_on == "current" else keep(batch.old_logprobs, batch.inside)
-    means = means or _means(batch, logprobs)
-    centred_logprob = _minus(logprobs, means.logprob).mul_(batch.inside)
-    centred_advantage = _minus(batch.advantages, means.advantage)
-    return Centred(centred_logprob, centred_advantage, centred_logprob * centred_advantage, means)
-
-
-def _means(batch: TokenBatch, logprobs: Tensor) -> Means:
-    count = batch.count.clamp(min=1).double()
-    logprob = logprobs.sum(dtype=torch.float64) / count
-    if batch.advantages.shape[1] == 1:
-        total = (batch.advantages.double().squeeze(1) * batch.lengths).sum()
+def moments(batch: TokenBatch, covariance_on: str = "current") -> Tensor:
+    """int64 [5]: valid tokens, exact sums of their logprobs and of their advantages; they add up."""
+    logprobs = exact_sum(_centred_on(batch, covariance_on))
+    if batch.response_advantages is None:
+        advantages = -exact_sum(batch.signal)
     else:
-        total = -batch.signal.sum(dtype=torch.float64)
-    return Means(logprob, total / count)
+        advantages = exact_product_sum(batch.response_advantages.squeeze(1), batch.lengths)
+    return torch.cat([batch.count.view(1), logprobs, advantages])
+
+
+def means_of(moments: Tensor) -> Means:
+    """The means that the moments [5] of a token set give."""
+    count = moments[0].clamp(min=1).double()
+    return Means(as_number(moments[1:3]) / count, as_number(moments[3:5]) / count)
+
+
+@torch.no_grad()
+def centre(batch: TokenBatch, means: Means, covariance_on: str = "current") -> Centred:
+    """Centre logprobs and advantages at the means."""
+    centred_logprob = _minus(_centred_on(batch, covariance_on), means.logprob).mul_(batch.inside)
+    advantages = batch.response_advantages
+    centred_advantage = _minus(batch.signal.neg() if advantages is None else advantages, means.advantage)
+    return Centred(centred_logprob, centred_advantage, centred_logprob * centred_advantage)
+
+
+def _centred_on(batch: TokenBatch, covariance_on: str) -> Tensor:
+    return batch.logprobs if covariance_on == "current" else keep(batch.old_logprobs, batch.inside)
 
 
 def _minus(values: Tensor, mean: Tensor) -> Tensor:

@@ -38,6 +38,28 @@ def gate(source: Tensor, value: Tensor, slope: Tensor) -> Tensor:
     return _Gate.apply(source, value, slope)
 
 
+class _GateRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, values: Tensor, slope: Tensor) -> Tensor:
+        """The values, as they are."""
+        ctx.save_for_backward(slope)
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The incoming gradient of each response times the slope of its tokens."""
+        (slope,) = ctx.saved_tensors
+        return slope * gradients[0].unsqueeze(1), None, None
+
+
+def gate_rows(source: Tensor, values: Tensor, slope: Tensor) -> Tensor:
+    """``values`` [B] whose derivatives with respect to ``source`` [B, T] are ``slope`` [B, T].
+
+    ``values`` and ``slope`` carry no gradient.
+    """
+    return _GateRows.apply(source, values, slope)
+
+
 def keep(values: Tensor, inside: Tensor) -> Tensor:
     """``values`` where ``inside`` is 1, and 0 elsewhere, also for values that are not finite."""
     return values.nan_to_num(0.0, 0.0, 0.0).mul_(inside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .backend import torch
+from .blocks import row_blocks, rows_of
 from .masking import above, count_of, nan_outside
 
 if TYPE_CHECKING:
@@ -17,67 +18,89 @@ if TYPE_CHECKING:
 PREFIX = "entropylab/"
 
 
-def token_tensors(batch: TokenBatch, terms: Terms, centred: Centred, selected: Tensor) -> dict[str, Tensor]:
-    """The detached [B, T] tensors that the log keeps; NaN or False outside the valid tokens.
-
-    Call it last: it overwrites the ratio of ``batch`` and the covariance of ``centred``.
-
-    ``covariance``: what the choice was made on; ``selected``: chosen by a control; ``ratio``: π/π_old;
-    ``clipped``: the ratio clip is active; ``weight``: factor on the token's policy gradient, 0 where it was
-    clipped or dropped and 1 elsewhere.
-    """
-    outside = nan_outside(batch.inside)
-    unclipped = torch.ones_like(outside) if terms.unclipped is None else terms.unclipped
-    return {
-        "covariance": centred.covariance.add_(outside),
-        "selected": selected.bool(),
-        "ratio": batch.ratio.add_(outside),
-        "clipped": unclipped.bool().logical_not_(),
-        "weight": terms.weight + outside,
-    }
-
-
-def batch_metrics(batch: TokenBatch, terms: Terms, centred: Centred, selected: Tensor) -> dict[str, Tensor]:
+@torch.no_grad()
+def batch_metrics(
+    batch: TokenBatch, terms: Terms, covariance: Tensor, at_chosen: Centred, mask: Tensor
+) -> dict[str, Tensor]:
     """0-d tensors by name; all are 0 where the batch has no valid token.
 
+    ``at_chosen`` and the 0/1 ``mask`` [k, 1] are those of the chosen tokens.
     k1 = mean(-D) and k3 = mean(exp(D) - 1 - D), D = log π/π_old, estimate D(π_old ‖ π).
     """
-    log_ratio, ratio = batch.log_ratio, batch.ratio
-    k1, k3 = -batch.mean(log_ratio), batch.mean(ratio.sub(log_ratio).sub_(1.0))
-    inside = (batch.count > 0).to(ratio.dtype)
-    n_tokens, chosen = batch.count.clamp(min=1), count_of(selected)
-    free = None if terms.unclipped is None else count_of(terms.unclipped)
-    clipped = torch.zeros_like(chosen) if free is None else ratio.numel() - free
+    totals = _totals(batch, terms, covariance)
+    n_tokens, chosen = batch.count.clamp(min=1), count_of(mask)
+    mean = {name: totals[name] / n_tokens for name in ("log_ratio", "k3", "covariance", "clipped")}
+    inside = (batch.count > 0).to(mean["k3"].dtype)
     metrics = {
-        "cov/mean": batch.mean(centred.covariance),
+        "cov/mean": mean["covariance"],
         "selected/count": chosen,
         "selected/fraction": chosen.double() / n_tokens,
-        "selected/cov_mean": torch.dot(selected.flatten(), centred.covariance.flatten())
-        / chosen.clamp(min=1),
-        "clipped/fraction": clipped.double() / n_tokens,
-        "ratio/mean": inside * (1.0 + k3 - k1),
-        "ratio/max": (ratio * batch.inside).amax() if ratio.numel() else ratio.sum(),
-        "kl/k1": k1,
-        "kl/k3": k3,
+        "selected/cov_mean": (mask * at_chosen.covariance).sum(dtype=torch.float64) / chosen.clamp(min=1),
+        "clipped/fraction": mean["clipped"],
+        "ratio/mean": inside * (1.0 + mean["k3"] + mean["log_ratio"]),
+        "ratio/max": totals["ratio_max"],
+        "kl/k1": -mean["log_ratio"],
+        "kl/k3": mean["k3"],
         "nonfinite": sum(terms.nonfinite, start=batch.nonfinite),
-        **_quadrants(centred, selected, chosen),
+        **_quadrants(at_chosen, mask, chosen),
         **terms.reports,
     }
     return {PREFIX + name: value for name, value in metrics.items()}
 
 
-def _quadrants(centred: Centred, selected: Tensor, chosen: Tensor) -> dict[str, Tensor]:
+@torch.no_grad()
+def token_tensors(batch: TokenBatch, terms: Terms, covariance: Tensor, selected: Tensor) -> dict[str, Tensor]:
+    """The detached [B, T] tensors that the log keeps; NaN or False outside the valid tokens.
+
+    Call it last: it overwrites the ratio of ``batch``, the weight of ``terms`` and ``covariance``.
+
+    ``covariance``: what the choice was made on; ``selected``: chosen by a control (bool [B, T]); ``ratio``:
+    π/π_old; ``clipped``: the ratio clip is active; ``weight``: factor on the token's policy gradient, 0 where
+    it was clipped or dropped and 1 elsewhere.
+    """
+    clipped = torch.zeros_like(selected)
+    for rows in row_blocks(batch.inside):
+        outside = nan_outside(batch.inside[rows])
+        for values in (covariance, batch.ratio, terms.weight):
+            values[rows].add_(outside)
+        if terms.unclipped is not None:
+            torch.eq(terms.unclipped[rows], 0.0, out=clipped[rows])
+    return {
+        "covariance": covariance,
+        "selected": selected,
+        "ratio": batch.ratio,
+        "clipped": clipped,
+        "weight": terms.weight,
+    }
+
+
+def _totals(batch: TokenBatch, terms: Terms, covariance: Tensor) -> dict[str, Tensor]:
+    """Sums over the valid tokens, fp64, and the largest ratio."""
+    sums, largest = [], []
+    for rows in row_blocks(batch.inside):
+        log_ratio, ratio = batch.log_ratio[rows], batch.ratio[rows]
+        free = (
+            log_ratio.new_tensor(0.0)
+            if terms.unclipped is None
+            else ratio.numel() - terms.unclipped[rows].sum()
+        )
+        sums.append(
+            torch.stack([log_ratio.sum(), ratio.sub(log_ratio).sub_(1.0).sum(), covariance[rows].sum(), free])
+        )
+        largest.append((ratio * batch.inside[rows]).amax() if ratio.numel() else ratio.sum())
+    names = ("log_ratio", "k3", "covariance", "clipped")
+    total = torch.stack(sums).sum(0, dtype=torch.float64)
+    return dict(zip(names, total, strict=True)) | {"ratio_max": torch.stack(largest).amax()}
+
+
+def _quadrants(at_chosen: Centred, mask: Tensor, chosen: Tensor) -> dict[str, Tensor]:
     """Chosen tokens by logprob (high: above its mean) and advantage (above or below its mean)."""
-    high = above(selected, centred.logprob, 0.0)
-    n_high, n_both = count_of(high), count_of(above(high, centred.advantage, 0.0))
-    n_above = count_of(above(selected, centred.advantage, 0.0))
+    high = above(mask, at_chosen.logprob, 0.0)
+    n_high, n_both = count_of(high), count_of(above(high, at_chosen.advantage, 0.0))
+    n_above = count_of(above(mask, at_chosen.advantage, 0.0))
     return {
         "selected/high_above": n_both,
         "selected/high_below": n_high - n_both,
         "selected/low_above": n_above - n_both,
         "selected/low_below": chosen - n_high - n_above + n_both,
     }
-
-
-def _dot(first: Tensor, second: Tensor) -> Tensor:
-    return torch.dot(first.flatten(), second.flatten())

@@ -1,7 +1,10 @@
 """Which tokens a control chooses: exact ranking on the device, without a host sync.
 
-Ties go by (sample_id, position) ascending. The threshold comes from a top-k of static size; the number of
-tokens at the threshold that still fit is counted on the device. ``numpy_selection`` holds the twin.
+A control gives each token a key, -inf where it may not be chosen. The tokens of the highest keys are chosen;
+equal keys go by (sample_id, position) ascending. ``numpy_selection`` holds the twin.
+
+All sizes are static. Only one pass reads all keys: the maxima of units of 64 tokens. At most ``limit`` units
+can hold a chosen token, so the rest is work on ``limit`` units, then on as many units of 8, then on tokens.
 """
 
 from __future__ import annotations
@@ -10,83 +13,114 @@ from typing import TYPE_CHECKING
 
 from .backend import torch
 from .hashing import COLUMN_SALT, MIX_A, MIX_B, WORD, mix_word, stream_key
-from .masking import compare, count_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_BLOCK = 64
+_UNITS = (64, 8)
 _LARGEST_HASH = 2**24 - 1
 
 
-def top_by_score(
-    score: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None
-) -> Tensor:
-    """The ``count`` eligible tokens of the highest ``score``; all [B, T], ``eligible`` and result 0/1.
+def score_key(score: Tensor, eligible: Tensor) -> Tensor:
+    """The key of the highest ``score`` [B, T]; ``eligible`` is 0/1."""
+    return score - eligible.reciprocal().sub_(1.0)
 
-    ``count`` is a 0-d tensor of at most ``limit``; ``sample_ids`` [B] order ties, rows do where it is None.
+
+def hash_key(eligible: Tensor, sample_ids: Tensor, *, seed: int, step: int) -> Tensor:
+    """The key of the smallest hash of a token's identity; ``eligible`` is 0/1 [B, T]."""
+    reversed_hash = _reversed_hash(sample_ids, eligible.shape[1], seed, step)
+    return score_key(reversed_hash.to(eligible.dtype), eligible)
+
+
+def token_hash(sample_ids: Tensor, length: int, *, seed: int, step: int) -> Tensor:
+    """Hash in [0, 2²⁴) of each token as int32 [B, T]."""
+    return _LARGEST_HASH - _reversed_hash(sample_ids, length, seed, step)
+
+
+def first_by_key(key: Tensor, count: Tensor, limit: int, sample_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat rows [limit] of the ``count`` tokens of the highest key [B, T], and which count (bool [limit]).
+
+    ``count`` is a 0-d tensor of at most ``limit``. The rows are in the order (sample_id, position).
     """
-    least = eligible.reciprocal().sub_(1.0)
-    return _first_by_key(torch.sub(score, least, out=least), eligible, count, limit, sample_ids)
-
-
-def lowest_hash(
-    eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None, *, seed: int, step: int
-) -> Tensor:
-    """The ``count`` eligible tokens of the smallest hash of their identity; [B, T], 0/1."""
-    reversed_hash = _reversed_hash(sample_ids, eligible.shape, eligible.device, seed, step)
-    key = reversed_hash.to(eligible.dtype).mul_(eligible)
-    return _first_by_key(key, eligible, count, limit, sample_ids)
-
-
-def token_hash(
-    sample_ids: Tensor | None, shape: tuple[int, ...], device: torch.device, *, seed: int, step: int
-) -> Tensor:
-    """Hash in [0, 2²⁴) of each token as int32 [B, T]; rows are numbered where ``sample_ids`` is None."""
-    return _LARGEST_HASH - _reversed_hash(sample_ids, shape, device, seed, step)
-
-
-def _first_by_key(
-    key: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor | None
-) -> Tensor:
-    """As ``top_by_score``, for keys that are lowest where a token is not eligible."""
+    n_rows, length = key.shape
+    order = sample_ids.argsort()
     if limit == 0 or key.numel() == 0:
-        return torch.zeros_like(eligible)
-    count = count.minimum(count_of(eligible))
-    highest = _highest(key.flatten(), limit)
-    threshold = highest.gather(0, (count - 1).clamp(min=0).view(1))
-    higher = compare(torch.gt, key, threshold)
-    level = compare(torch.eq, key, threshold).mul_(eligible)
-    return higher.add_(_first_of(level, count - count_of(higher), sample_ids))
+        return order[:0], order[:0] > 0
+    sizes = [size for size in _UNITS if 2 * limit * size <= key.numel()]
+    leaves = _units_of(key, sizes[0] if sizes else 1)
+    width = leaves.shape[0] // n_rows
+    maxima = leaves.amax(1) if sizes else leaves.squeeze(1)
+    threshold, room = _threshold(leaves, maxima, count, limit, sizes)
+
+    places = torch.arange(width, device=key.device)
+    ordered = (order.unsqueeze(1) * width + places).flatten()
+    units = ordered[_earliest(maxima[ordered], threshold, limit)]
+    first = (units // width) * length + (units % width) * leaves.shape[1]
+    values = leaves[units]
+    for size in [*sizes[1:], *([1] if sizes else [])]:
+        values, first = _narrowed(values, first, size, threshold, limit)
+    values = values.squeeze(1)
+    level = values == threshold
+    counts = (values > threshold) | (level & (level.cumsum(0) <= room))
+    return torch.where(counts, first, 0), counts
 
 
-def _highest(key: Tensor, limit: int) -> Tensor:
-    """The ``limit`` highest values, sorted. The blocks of the highest maxima hold them all."""
-    n_blocks = key.numel() // _BLOCK
-    if 2 * limit * _BLOCK >= key.numel():
-        return key.topk(limit).values
-    whole = key[: n_blocks * _BLOCK].view(n_blocks, _BLOCK)
-    blocks = whole.amax(1).topk(limit, sorted=False).indices
-    rest = key[n_blocks * _BLOCK :]
-    return torch.cat([whole[blocks].flatten(), rest]).topk(limit).values
+def top_by_score(score: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor) -> Tensor:
+    """The ``count`` eligible tokens of the highest ``score``, as 0/1 [B, T] like ``eligible``."""
+    rows, counts = first_by_key(score_key(score, eligible), count, limit, sample_ids)
+    return mark_rows(rows, counts, score.shape).to(eligible.dtype)
 
 
-def _first_of(level: Tensor, room: Tensor, sample_ids: Tensor | None) -> Tensor:
-    """The first ``room`` marked tokens in the order (sample_id, position); 0/1 [B, T], overwrites ``level``.
+def mark_rows(rows: Tensor, counts: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Bool [B, T]: true at those flat rows [k] that count."""
+    n_tokens = shape[0] * shape[1]
+    marks = torch.zeros(n_tokens + 1, dtype=torch.bool, device=rows.device)
+    marks[torch.where(counts, rows, n_tokens)] = True
+    return marks[:-1].view(shape)
 
-    Whole rows fit or do not; at most one row is cut, and only there positions are counted.
-    """
-    totals = level.sum(1).long()
-    order = slice(None) if sample_ids is None else sample_ids.argsort()
-    ordered = totals[order]
-    left = torch.empty_like(totals)
-    left[order] = room - (ordered.cumsum(0) - ordered)
-    cut = ((left > 0) & (left < totals)).long()
-    row = cut.argmax(0, keepdim=True)
-    line = level.index_select(0, row)
-    fits = line * (line.cumsum(1) <= left[row])
-    level.mul_((totals <= left).to(level.dtype).unsqueeze(1))
-    return level.index_add_(0, row, fits * cut[row])
+
+def _units_of(key: Tensor, size: int) -> Tensor:
+    """[n, size]: the keys in runs of ``size`` tokens of one response, filled up with -inf."""
+    short = -key.shape[1] % size
+    if short:
+        key = torch.nn.functional.pad(key, (0, short), value=-torch.inf)
+    return key.reshape(-1, size)
+
+
+def _threshold(
+    leaves: Tensor, maxima: Tensor, count: Tensor, limit: int, sizes: list[int]
+) -> tuple[Tensor, Tensor]:
+    """The lowest key that is chosen, and how many tokens of exactly this key are; 0-d each."""
+    highest = maxima.topk(min(limit, len(maxima)), sorted=not sizes)
+    values = highest.values
+    if sizes:
+        values = leaves[highest.indices]
+        for size in sizes[1:]:
+            parts = values.view(-1, size)
+            values = parts[parts.amax(1).topk(limit, sorted=False).indices]
+        values = values.flatten().topk(limit).values
+    count = count.minimum((values > -torch.inf).sum())
+    threshold = values.gather(0, (count - 1).clamp(min=0).view(1)).squeeze(0)
+    return threshold, count - (values > threshold).sum()
+
+
+def _earliest(maxima: Tensor, threshold: Tensor, limit: int) -> Tensor:
+    """The units, in order, that can hold a chosen token: above the threshold, or the first ones at it."""
+    n = len(maxima)
+    rank = (maxima > threshold).long() + (maxima >= threshold).long()
+    backwards = torch.arange(n, 0, -1, device=maxima.device)
+    return (n - (rank * (n + 1) + backwards).topk(min(limit, n), sorted=False).values % (n + 1)).sort().values
+
+
+def _narrowed(
+    values: Tensor, first: Tensor, size: int, threshold: Tensor, limit: int
+) -> tuple[Tensor, Tensor]:
+    """As units of ``size`` tokens, of which at most ``limit`` are kept: their keys and first flat rows."""
+    parts = values.view(-1, size)
+    offsets = torch.arange(0, values.shape[1], size, device=first.device)
+    starts = (first.unsqueeze(1) + offsets).flatten()
+    kept = _earliest(parts.amax(1), threshold, limit)
+    return parts[kept], starts[kept]
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -106,29 +140,12 @@ def _signed_int(x: int) -> int:
     return x - ((x >> 31) << 32)
 
 
-def _reversed_hash(
-    sample_ids: Tensor | None, shape: tuple[int, ...], device: torch.device, seed: int, step: int
-) -> Tensor:
+def _reversed_hash(sample_ids: Tensor, length: int, seed: int, step: int) -> Tensor:
     """2²⁴ - 1 - hash, int32 [B, T]: the smallest hash is the highest."""
     key = stream_key(seed, step)
-    ids = torch.arange(shape[0], device=device) if sample_ids is None else sample_ids
-    rows = _mix(_mix((ids & WORD) ^ key) ^ ((ids >> 32) & WORD))
-    columns = _mix(torch.arange(shape[1], device=device) ^ mix_word(key ^ COLUMN_SALT))
+    rows = _mix(_mix((sample_ids & WORD) ^ key) ^ ((sample_ids >> 32) & WORD))
+    columns = _mix(torch.arange(length, device=sample_ids.device) ^ mix_word(key ^ COLUMN_SALT))
     x = _signed(rows).unsqueeze(1) ^ _signed(columns)
     x.mul_(_signed_int(MIX_A))
     x.bitwise_xor_(x.bitwise_right_shift(15).bitwise_and_(0x1FFFF)).mul_(_signed_int(MIX_B))
     return x.bitwise_not_().bitwise_right_shift_(8).bitwise_and_(_LARGEST_HASH)
-
-
-def chosen_rows(selected: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Flat rows [limit] of the selected tokens (0/1 [B, T]), and which of them count (bool [limit]).
-
-    They are in row-major order; those past the number of selected tokens repeat the first and do not count.
-    """
-    flat = selected.flatten().bool()
-    n = flat.numel()
-    backwards = torch.arange(n, 0, -1, device=flat.device)
-    highest = torch.where(flat, backwards, 0).topk(limit).values
-    counts = highest > 0
-    rows = torch.where(counts, n - highest, n - highest[:1].clamp(min=1))
-    return rows, counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..interfaces import Terms
 from ..setting_checks import require_clip
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class REINFORCE:
     """-A · l (Williams 1992). Its value is not a return; its gradient is the policy gradient."""
 
+    by_response: ClassVar[bool] = True
+
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
         return Terms(batch.signal * batch.logprobs, batch.signal, batch.inside)
@@ -24,6 +26,8 @@ class REINFORCE:
 @dataclass(frozen=True)
 class ImportanceSampling:
     """-A · r: the surrogate of PPO without its ratio clip (arXiv 1707.06347, eq. 6)."""
+
+    by_response: ClassVar[bool] = True
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
@@ -39,6 +43,8 @@ class PPOClip:
 
     A token is clipped where the second term is the larger one: its gradient is zero.
     """
+
+    by_response: ClassVar[bool] = True
 
     low: float = 0.2
     high: float = 0.2
