@@ -41,12 +41,12 @@ def test_the_losses_choose_what_was_wished(batches, wished):
             int(policy_loss(*columns, control=control, validate=False).tokens["selected"].sum())
             for control in (done.clip_cov, done.clip_cov_top, done.kl_cov)
         )
-        assert band == top == kl == max(1, int(done.fraction * n))
+        assert band <= top == kl == max(1, int(done.fraction * n))
         counts.append(band)
     assert done.chosen == (min(counts), np.median(counts), max(counts))
     assert np.median(counts) == wished
     assert done.candidates[1] == pytest.approx(5 * wished, abs=1)
-    assert done.notes == ()
+    assert len(done.notes) == (1 if min(counts) < max(1, wished // 2) else 0)
 
 
 def test_a_sample_of_the_tokens_is_scaled_up(batches):

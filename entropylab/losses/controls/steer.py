@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class STEER:
     """Loss times λ = exp(-κ·|Ω|), κ = -ln(least) / max(max |Ω|, floor): 1 where Ω = 0, ``least`` at the top.
 
-    Ω = A·r·(1 - p)·(ln p + H) is the first-order change of the entropy of the token's state, with p the
-    current probability of the sampled token and r = p/p_old. Needs ``entropy`` [B, T], nats; nothing of λ
-    carries a gradient. ``scale``: the max |Ω| of a larger set, where a batch comes in pieces; None takes that
-    of the tokens given. This is the released code's exponential form (``least`` 0.8 in its script, ``floor``
-    0.02), which equals the paper's λ = exp(-α|Ω|/max|Ω|) with α = -ln(least) as long as the floor does not
-    act. The linear form and the dual clip at 10 are left out.
+    Ω = A·r·(1 - p)·(ln p + H), p the current probability of the sampled token and r = p/p_old: a step that
+    moves the token's own logit by A·r·(1 - p) moves the entropy of its state by -p·Ω. Needs ``entropy``
+    [B, T], nats; nothing of λ carries a gradient. ``scale``: the max |Ω| of a larger set, where a batch comes
+    in pieces; None takes that of the tokens given. This is the released code's exponential form (``least``
+    0.8 in its script, ``floor`` 0.02), which equals the paper's λ = exp(-α|Ω|/max|Ω|) with α = -ln(least) as
+    long as the floor does not act. The linear form and the dual clip at 10 are left out.
     """
 
     least: float = 0.8
