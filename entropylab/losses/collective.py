@@ -77,7 +77,7 @@ class Selection:
         if not n_rows * length:
             return self.positions[:0], self.positions[:0] > 0
         ordered, order = sample_ids.sort()
-        place = torch.searchsorted(ordered, self.sample_ids).clamp(max=n_rows - 1)
+        place = torch.searchsorted(ordered, self.sample_ids.contiguous()).clamp(max=n_rows - 1)
         here = (ordered[place] == self.sample_ids) & (self.positions < length)
         here &= torch.arange(self.limit, device=here.device) < self.count
         return torch.where(here, order[place] * length + self.positions, 0), here
