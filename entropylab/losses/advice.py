@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .backend import torch
+from .controls.clip_cov import ClipCov
+from .controls.kl_cov import KLCov
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,24 +22,89 @@ _INSIDE = (str(Path(__file__).parent) + os.sep, str(Path(torch.__file__).parent)
 _TOLERANCE = 0.2
 _ROUNDING = 2.0**-40
 """Covariances below it are what rounding the means leaves of constant fp64 inputs."""
+_ON_POLICY = 1e-6
+"""Log-ratios up to it are rounding."""
+_FLAT = ("abs_logratio", "k2", "k3")
+"""Divergences without a gradient where the policies agree."""
+_MANY_CALLS = 256
 _given: set[tuple[str, str]] = set()
+_on_policy: dict[str, tuple[int, int]] = {}
+"""Control -> the step since which no log-ratio was seen, and how many calls that were."""
 
 
 def forget_advice() -> None:
     """Let every warning be given again."""
     _given.clear()
+    _on_policy.clear()
 
 
 def advise(control: SelectingControl, batch: TokenBatch, covariance: Tensor) -> None:
-    """Warn where the fraction is off by more than 20 % or all covariances are 0. Waits for the device."""
+    """Warn where a choice of tokens cannot do what its settings say. Waits for the device.
+
+    That is: a fraction off by more than 20 %, covariances that are all 0, a band that no token reaches, and
+    KL-Cov without any update off-policy.
+    """
     _advise_fraction(control, int(batch.count))
-    constant = batch.count > 1 and not _any(covariance, above=_ROUNDING) and _any(batch.signal)
-    if constant:
+    if batch.count > 1:
+        if _any(covariance, above=_ROUNDING):
+            _advise_band(control, batch, covariance)
+        elif _any(batch.signal):
+            _advise_constant(control, batch)
+        _advise_on_policy(control, batch)
+
+
+def _advise_constant(control: SelectingControl, batch: TokenBatch) -> None:
+    one = int((batch.lengths > 0).sum()) == 1
+    reason = "one response, with one advantage" if one else "advantages or logprobs are constant"
+    _once(
+        control,
+        "constant",
+        f"all covariances of this batch are 0 ({reason}), so the choice of tokens means nothing; choose on "
+        "the whole batch (select_tokens), not on one response of a group",
+    )
+
+
+def _advise_band(control: SelectingControl, batch: TokenBatch, covariance: Tensor) -> None:
+    if not isinstance(control, ClipCov) or control.select != "band":
+        return
+    values = covariance[batch.inside.bool()]
+    least, most = float(values.min()), float(values.max())
+    if most <= control.low or least >= control.high:
         _once(
             control,
-            "constant",
-            "all covariances of this batch are 0 (its advantages or its logprobs are constant), so the "
-            "choice of tokens means nothing; choose on the whole batch, not on one response of a group",
+            "band",
+            f"no token reaches its band ({control.low:g}, {control.high:g}), so nothing is chosen: the "
+            f"covariances of this batch lie between {least:.3g} and {most:.3g}, and a certain token "
+            f"(log π = 0) with the largest advantage would have {_reach(control, batch):.3g}; "
+            "suggest_settings finds a band, select='top' needs none",
+        )
+
+
+def _reach(control: ClipCov, batch: TokenBatch) -> float:
+    """Covariance of a token of probability 1 with the largest advantage of the batch."""
+    inside = batch.inside.bool()
+    logprobs = batch.source.detach() if control.covariance_on == "current" else batch.old_logprobs
+    advantages = -batch.signal[inside].double()
+    return float((advantages.max() - advantages.mean()) * -logprobs[inside].double().mean())
+
+
+def _advise_on_policy(control: SelectingControl, batch: TokenBatch) -> None:
+    """The first update after a rollout is always on-policy; warn where no other came in a whole step."""
+    if not isinstance(control, KLCov) or control.reference != "old" or control.divergence not in _FLAT:
+        return
+    kind = type(control).__name__
+    if _any(batch.log_ratio, above=_ON_POLICY):
+        _on_policy.pop(kind, None)
+        return
+    first_step, calls = _on_policy.get(kind, (batch.step, 0))
+    _on_policy[kind] = (first_step, calls + 1)
+    if batch.step != first_step or calls + 1 >= _MANY_CALLS:
+        _once(
+            control,
+            "on-policy",
+            f"all log-ratios have been 0 since step {first_step}, so divergence={control.divergence!r} to "
+            "the rollout policy has neither value nor gradient: the control does nothing. Take more than one "
+            "update a rollout, or reference='ref', or a divergence over the full vocabulary",
         )
 
 

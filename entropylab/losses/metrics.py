@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .blocks import row_blocks, rows_of
+from .blocks import row_blocks
 from .masking import above, count_of, nan_outside
 
 if TYPE_CHECKING:
@@ -14,20 +14,22 @@ if TYPE_CHECKING:
     from .batch import TokenBatch
     from .covariance import Centred
     from .interfaces import Terms
+    from .passes import Ranked
 
 PREFIX = "entropylab/"
 
 
 @torch.no_grad()
 def batch_metrics(
-    batch: TokenBatch, terms: Terms, covariance: Tensor, at_chosen: Centred, mask: Tensor
+    batch: TokenBatch, terms: Terms, ranked: Ranked, at_chosen: TokenBatch, centred: Centred
 ) -> dict[str, Tensor]:
     """0-d tensors by name; all are 0 where the batch has no valid token.
 
-    ``at_chosen`` and the 0/1 ``mask`` [k, 1] are those of the chosen tokens.
+    ``at_chosen`` [k, 1] and ``centred`` are those of the chosen tokens; ``selected/candidates``, the tokens
+    that might have been chosen, is there where the choice was made in this batch.
     k1 = mean(-D) and k3 = mean(exp(D) - 1 - D), D = log π/π_old, estimate D(π_old ‖ π).
     """
-    totals = _totals(batch, terms, covariance)
+    totals, mask = _totals(batch, terms, ranked.covariance), at_chosen.inside
     n_tokens, chosen = batch.count.clamp(min=1), count_of(mask)
     mean = {name: totals[name] / n_tokens for name in ("log_ratio", "k3", "covariance", "clipped")}
     inside = (batch.count > 0).to(mean["k3"].dtype)
@@ -35,14 +37,15 @@ def batch_metrics(
         "cov/mean": mean["covariance"],
         "selected/count": chosen,
         "selected/fraction": chosen.double() / n_tokens,
-        "selected/cov_mean": (mask * at_chosen.covariance).sum(dtype=torch.float64) / chosen.clamp(min=1),
+        **_at_chosen(at_chosen, centred, chosen, totals["positive"]),
         "clipped/fraction": mean["clipped"],
         "ratio/mean": inside * (1.0 + mean["k3"] + mean["log_ratio"]),
         "ratio/max": totals["ratio_max"],
         "kl/k1": -mean["log_ratio"],
         "kl/k3": mean["k3"],
         "nonfinite": sum(terms.nonfinite, start=batch.nonfinite),
-        **_quadrants(at_chosen, mask, chosen),
+        **_quadrants(centred, mask, chosen),
+        **({"selected/candidates": sum(ranked.candidates)} if ranked.candidates else {}),
         **terms.reports,
     }
     return {PREFIX + name: value for name, value in metrics.items()}
@@ -85,12 +88,33 @@ def _totals(batch: TokenBatch, terms: Terms, covariance: Tensor) -> dict[str, Te
             else ratio.numel() - terms.unclipped[rows].sum()
         )
         sums.append(
-            torch.stack([log_ratio.sum(), ratio.sub(log_ratio).sub_(1.0).sum(), covariance[rows].sum(), free])
+            torch.stack(
+                [
+                    log_ratio.sum(),
+                    ratio.sub(log_ratio).sub_(1.0).sum(),
+                    covariance[rows].sum(),
+                    covariance[rows].clamp(min=0.0).sum(),
+                    free,
+                ]
+            )
         )
         largest.append((ratio * batch.inside[rows]).amax() if ratio.numel() else ratio.sum())
-    names = ("log_ratio", "k3", "covariance", "clipped")
+    names = ("log_ratio", "k3", "covariance", "positive", "clipped")
     total = torch.stack(sums).sum(0, dtype=torch.float64)
     return dict(zip(names, total, strict=True)) | {"ratio_max": torch.stack(largest).amax()}
+
+
+def _at_chosen(chosen: TokenBatch, centred: Centred, count: Tensor, positive: Tensor) -> dict[str, Tensor]:
+    """Means over the chosen tokens, and their share of the sum of all positive covariances."""
+    mask, n_chosen = chosen.inside.double(), count.clamp(min=1)
+    log_ratio = chosen.log_ratio.double()
+    held = (mask * centred.covariance.clamp(min=0.0)).sum()
+    return {
+        "selected/cov_mean": (mask * centred.covariance).sum() / n_chosen,
+        "selected/positive_mass_share": held / torch.where(positive > 0, positive, 1.0),
+        "selected/kl_k3": (mask * (torch.expm1(log_ratio) - log_ratio)).sum() / n_chosen,
+        "selected/abs_log_ratio": (mask * log_ratio.abs()).sum() / n_chosen,
+    }
 
 
 def _quadrants(at_chosen: Centred, mask: Tensor, chosen: Tensor) -> dict[str, Tensor]:

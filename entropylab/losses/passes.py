@@ -13,12 +13,15 @@ from .batch import TokenBatch, compute_dtype, make_batch
 from .blocks import Collector, row_blocks, rows_of
 from .covariance import Means, centre, moments
 from .interfaces import Terms
+from .masking import above, count_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .interfaces import SelectingControl, Surrogate
 
+_LOWEST = -1e30
+"""Below every key of a token that may be chosen."""
 _SAFE = ("log_ratio", "ratio", "signal", "inside", "lengths")
 _TERMS = ("value", "slope", "weight", "unclipped")
 
@@ -41,6 +44,8 @@ class Ranked:
     """[B, T]; 0 outside the valid tokens."""
     keys: tuple[Tensor, ...]
     """[B, T] each."""
+    candidates: tuple[Tensor, ...]
+    """0-d int64 each: how many tokens the control may choose."""
 
 
 def prepare(
@@ -67,15 +72,17 @@ def rank(
 ) -> Ranked:
     """The covariance of each token and the key of each control."""
     collector, n_rows = Collector(len(batch.inside)), len(batch.inside)
-    blocks = row_blocks(batch.inside)
+    blocks, candidates = row_blocks(batch.inside), []
     for rows in blocks:
         piece = batch if len(blocks) == 1 else rows_of(batch, rows, n_rows)
         centred = centre(piece, means, covariance_on)
         free = None if unclipped is None else unclipped[rows]
         keys = {str(i): one.key(piece, centred, free) for i, one in enumerate(controls)}
+        candidates.append([count_of(above(piece.inside, key, _LOWEST)) for key in keys.values()])
         collector.put(rows, covariance=centred.covariance, **keys)
     whole = collector.whole()
-    return Ranked(whole["covariance"], tuple(whole[str(i)] for i in range(len(controls))))
+    counts = tuple(torch.stack(counts).sum(0) for counts in zip(*candidates, strict=True))
+    return Ranked(whole["covariance"], tuple(whole[str(i)] for i in range(len(controls))), counts)
 
 
 def _prepared_by_blocks(

@@ -132,8 +132,8 @@ def policy_loss(
         check_full_kl(terms)
     loss = _reduced(terms, batch, reduction, denominator)
     rows, chosen_mask = union_of(found, batch)
-    at_chosen = centre(batch.at(rows, chosen_mask), means, base)
-    metrics = batch_metrics(batch, terms, ranked.covariance, at_chosen, chosen_mask)
+    at_chosen = batch.at(rows, chosen_mask)
+    metrics = batch_metrics(batch, terms, ranked, at_chosen, centre(at_chosen, means, base))
     selected = mark_rows(rows, chosen_mask.squeeze(1).bool(), batch.shape)
     return PolicyLoss(loss, token_tensors(batch, terms, ranked.covariance, selected), metrics)
 

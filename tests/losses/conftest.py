@@ -300,6 +300,15 @@ def plain_clipped(method, tokens):
     return clipped
 
 
+def plain_candidates(control, covariance, clipped):
+    """How many of the tokens [N] a control may choose."""
+    if isinstance(control, RandomClip):
+        return (~clipped).sum()
+    if isinstance(control, ClipCov) and control.select == "band":
+        return ((covariance > control.low) & (covariance < control.high) & ~clipped).sum()
+    return len(covariance)
+
+
 def plain_gradients(tokens, loss):
     leaves = (tokens.logprobs, tokens.entropy, tokens.logits)
     grads = torch.autograd.grad(loss, leaves, allow_unused=True, retain_graph=True)
@@ -315,6 +324,7 @@ def plain():
         chosen=plain_chosen,
         token_loss=plain_token_loss,
         clipped=plain_clipped,
+        candidates=plain_candidates,
         full_kl=plain_full_kl,
         loss=plain_loss,
         gradients=plain_gradients,

@@ -50,9 +50,9 @@ def _gppo(setting, l, old, a, rows):
     loss, clipped = [], []
     for r, advantage in zip(ratio, a, strict=True):
         bound = None
-        if float(r) > 1 + setting.high and float(advantage) > 0:
+        if r.item() > 1 + setting.high and float(advantage) > 0:
             bound = setting.beta_high * (1 + setting.high)
-        elif float(r) < 1 - setting.low and float(advantage) < 0:
+        elif r.item() < 1 - setting.low and float(advantage) < 0:
             bound = setting.beta_low * (1 - setting.low)
         loss.append(-advantage * r if bound is None else -advantage * bound * r / r.detach())
         clipped.append(bound is not None)

@@ -119,12 +119,17 @@ def test_metrics_are_the_numbers_they_name(method, tokens, run_method, plain):
     covariance = plain.covariance(l, a, m)
     high, above = l > l[m].mean(), a > a[m].mean()
     clipped = plain.clipped(method, tokens)
+    drift = (tokens.logprobs - tokens.old_logprobs).detach()[chosen]
+    positive = covariance.clamp(min=0)
     metrics = {k: v for k, v in metrics.items() if k.split("/")[0] not in ("bapo", "lp_reg")}
     expected = {
         "cov/mean": covariance[m].mean(),
         "selected/count": chosen.sum(),
         "selected/fraction": float(chosen.sum()) / n,
         "selected/cov_mean": covariance[chosen].mean() if chosen.any() else 0.0,
+        "selected/positive_mass_share": positive[chosen].sum() / positive[m].sum(),
+        "selected/kl_k3": (drift.exp() - 1 - drift).mean() if chosen.any() else 0.0,
+        "selected/abs_log_ratio": drift.abs().mean() if chosen.any() else 0.0,
         "clipped/fraction": clipped.double().mean(),
         "ratio/mean": d.exp().mean(),
         "ratio/max": d.exp().max(),
@@ -136,6 +141,8 @@ def test_metrics_are_the_numbers_they_name(method, tokens, run_method, plain):
         "selected/low_above": (chosen & ~high & above).sum(),
         "selected/low_below": (chosen & ~high & ~above).sum(),
     }
+    if isinstance(method.control, SelectingControl):
+        expected["selected/candidates"] = plain.candidates(method.control, covariance[m], clipped)
     assert metrics == pytest.approx({k: float(v) for k, v in expected.items()}, rel=1e-10, abs=1e-13)
     torch.testing.assert_close(out.tokens["covariance"], covariance, rtol=1e-12, atol=1e-13, equal_nan=True)
     assert torch.equal(out.tokens["clipped"][m], clipped)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..interfaces import Terms
 from ..setting_checks import require_clip
@@ -22,6 +22,7 @@ class CISPO:
     gradient is that of -A·r times bound/r, which is its weight.
     """
 
+    by_response: ClassVar[bool] = True
     low: float = 1.0
     high: float = 0.2
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..interfaces import Terms
 from ..setting_checks import require_clip, require_number
@@ -24,6 +24,7 @@ class GPPO:
     authors' dual clip of the value at ratio 10 is left out. A clipped token's weight is β·bound/r.
     """
 
+    by_response: ClassVar[bool] = True
     low: float = 0.2
     high: float = 0.28
     beta_low: float = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..interfaces import Terms
 from ..setting_checks import require_clip
@@ -22,6 +22,7 @@ class GSPO:
     The bounds are the paper's: a mean log-ratio moves far less than that of one token.
     """
 
+    by_response: ClassVar[bool] = True
     low: float = 3e-4
     high: float = 4e-4
 
