@@ -45,7 +45,7 @@ def batch_metrics(
         "kl/k3": mean["k3"],
         "nonfinite": sum(terms.nonfinite, start=batch.nonfinite),
         **_quadrants(centred, mask, chosen),
-        **({"selected/candidates": sum(ranked.candidates)} if ranked.candidates else {}),
+        **({"selected/candidates": torch.stack(ranked.candidates).sum()} if ranked.candidates else {}),
         **terms.reports,
     }
     return {PREFIX + name: value for name, value in metrics.items()}
