@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CISPO:
-    """-sg[clamp(r, 1-low, 1+high)]·A·l (eq. 4-5). Its value is not a return.
+    """-sg[clamp(r, 1-low, 1+high)]·A·l. Its value is not a return.
 
     ``low=1`` sets no lower bound, as in the paper, which tunes only the upper one and does not print it;
     ``high=0.2`` is what verl's example takes. A token whose ratio is out of bounds shows as clipped; its

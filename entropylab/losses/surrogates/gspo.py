@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GSPO:
-    """max(-A·s, -A·clamp(s, 1-low, 1+high)), s = exp(mean of log π/π_old over the response) (eq. 5-7).
+    """max(-A·s, -A·clamp(s, 1-low, 1+high)), s = exp(mean of log π/π_old over the response).
 
-    Each token t carries s_t = sg[s]·π_t/sg[π_t] (the paper's token-level form, eq. 13-15), so the advantage
+    Each token t carries s_t = sg[s]·π_t/sg[π_t] (the paper's token-level form, GSPO-token), so the advantage
     may differ within a response. Its gradient equals that of the sequence-level objective where the response
     shares one advantage and ``reduction="seq_mean_token_mean"`` is used, which the paper prescribes.
     The bounds are the paper's: a mean log-ratio moves far less than that of one token.
