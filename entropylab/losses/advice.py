@@ -15,8 +15,8 @@ from .controls.kl_cov import KLCov
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .batch import TokenBatch
     from .interfaces import SelectingControl
+    from .survey import Survey
 
 _INSIDE = (str(Path(__file__).parent) + os.sep, str(Path(torch.__file__).parent) + os.sep)
 _TOLERANCE = 0.2
@@ -38,23 +38,23 @@ def forget_advice() -> None:
     _on_policy.clear()
 
 
-def advise(control: SelectingControl, batch: TokenBatch, covariance: Tensor) -> None:
+def advise(control: SelectingControl, found: Survey, covariance: Tensor) -> None:
     """Warn where a choice of tokens cannot do what its settings say. Waits for the device.
 
     That is: a fraction off by more than 20 %, covariances that are all 0, a band that no token reaches, and
     KL-Cov without any update off-policy.
     """
-    _advise_fraction(control, int(batch.count))
-    if batch.count > 1:
+    _advise_fraction(control, int(found.count))
+    if found.count > 1:
         if _any(covariance, above=_ROUNDING):
-            _advise_band(control, batch, covariance)
-        elif _any(batch.signal):
-            _advise_constant(control, batch)
-        _advise_on_policy(control, batch)
+            _advise_band(control, found, covariance)
+        elif _any(_inside(found, found.inputs["advantages"])):
+            _advise_constant(control, found)
+        _advise_on_policy(control, found)
 
 
-def _advise_constant(control: SelectingControl, batch: TokenBatch) -> None:
-    one = int((batch.lengths > 0).sum()) == 1
+def _advise_constant(control: SelectingControl, found: Survey) -> None:
+    one = int((found.lengths > 0).sum()) == 1
     reason = "one response, with one advantage" if one else "advantages or logprobs are constant"
     _once(
         control,
@@ -64,10 +64,10 @@ def _advise_constant(control: SelectingControl, batch: TokenBatch) -> None:
     )
 
 
-def _advise_band(control: SelectingControl, batch: TokenBatch, covariance: Tensor) -> None:
+def _advise_band(control: SelectingControl, found: Survey, covariance: Tensor) -> None:
     if not isinstance(control, ClipCov) or control.select != "band":
         return
-    values = covariance[batch.inside.bool()]
+    values = covariance[~covariance.isnan()]
     least, most = float(values.min()), float(values.max())
     if most <= control.low or least >= control.high:
         _once(
@@ -75,30 +75,36 @@ def _advise_band(control: SelectingControl, batch: TokenBatch, covariance: Tenso
             "band",
             f"no token reaches its band ({control.low:g}, {control.high:g}), so nothing is chosen: the "
             f"covariances of this batch lie between {least:.3g} and {most:.3g}, and a certain token "
-            f"(log π = 0) with the largest advantage would have {_reach(control, batch):.3g}; "
+            f"(log π = 0) with the largest advantage would have {_reach(control, found):.3g}; "
             "suggest_settings finds a band, select='top' needs none",
         )
 
 
-def _reach(control: ClipCov, batch: TokenBatch) -> float:
+def _reach(control: ClipCov, found: Survey) -> float:
     """Covariance of a token of probability 1 with the largest advantage of the batch."""
-    inside = batch.inside.bool()
-    logprobs = batch.source.detach() if control.covariance_on == "current" else batch.old_logprobs
-    advantages = -batch.signal[inside].double()
-    return float((advantages.max() - advantages.mean()) * -logprobs[inside].double().mean())
+    name = "logprobs" if control.covariance_on == "current" else "old_logprobs"
+    logprobs, advantages = (_inside(found, found.inputs[x]).double() for x in (name, "advantages"))
+    return float((advantages.max() - advantages.mean()) * -logprobs.mean())
 
 
-def _advise_on_policy(control: SelectingControl, batch: TokenBatch) -> None:
+def _inside(found: Survey, values: Tensor) -> Tensor:
+    """[N]: the values of the valid tokens, from [B, T] or [B]."""
+    values = values.detach()
+    values = values.unsqueeze(1) if values.dim() == 1 else values
+    return values.expand(found.ratio.shape)[~found.ratio.isnan()]
+
+
+def _advise_on_policy(control: SelectingControl, found: Survey) -> None:
     """The first update after a rollout is always on-policy; warn where no other came in a whole step."""
     if not isinstance(control, KLCov) or control.reference != "old" or control.divergence not in _FLAT:
         return
-    kind = type(control).__name__
-    if _any(batch.log_ratio, above=_ON_POLICY):
+    kind, step = type(control).__name__, found.inputs["step"]
+    if _any(found.ratio - 1.0, above=_ON_POLICY):
         _on_policy.pop(kind, None)
         return
-    first_step, calls = _on_policy.get(kind, (batch.step, 0))
+    first_step, calls = _on_policy.get(kind, (step, 0))
     _on_policy[kind] = (first_step, calls + 1)
-    if batch.step != first_step or calls + 1 >= _MANY_CALLS:
+    if step != first_step or calls + 1 >= _MANY_CALLS:
         _once(
             control,
             "on-policy",
@@ -123,7 +129,7 @@ def _advise_fraction(control: SelectingControl, n_tokens: int) -> None:
 
 
 def _any(values: Tensor, above: float = 0.0) -> bool:
-    return values.numel() > 0 and bool(values.abs().amax() > above)
+    return values.numel() > 0 and bool(values.abs().nan_to_num(0.0).amax() > above)
 
 
 def _once(control: SelectingControl, kind: str, text: str) -> None:

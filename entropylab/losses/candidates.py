@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .backend import torch
+from .choosing import place
 from .selection import first_by_key
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .batch import TokenBatch
+    from .ranking import Key
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ def unpacked(words: Tensor) -> Candidates:
 
 
 def local_candidates(
-    key: Tensor, batch: TokenBatch, covariance: Tensor, count: Tensor, limit: int
+    key: Key, sample_ids: Tensor, covariance: Tensor, count: Tensor, limit: int
 ) -> Candidates:
     """The ``count`` tokens of a batch that come first, in the order (sample_id, position)."""
-    rows, counts = first_by_key(key, count, limit, batch.sample_ids)
-    row, column = rows // key.shape[1], rows % key.shape[1]
-    keys = torch.where(counts, key[row, column].double(), -torch.inf)
-    found = Candidates(keys, batch.sample_ids[row], column, covariance[row, column].double())
+    rows, counts = first_by_key(key.values, count, limit, sample_ids, key.maxima)
+    row, column = place(rows, covariance.shape[1])
+    keys = torch.where(counts, key.values[row, column].double(), -torch.inf)
+    found = Candidates(keys, sample_ids[row], column, covariance[row, column].double())
     return found.at(_fillers_last(keys))
 
 

@@ -8,26 +8,26 @@ and ranks gives the same tokens, to the bit: the means come from exact sums, the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInputError, MissingInputError
 from .advice import advise
 from .backend import torch
 from .candidates import Candidates, first_of, local_candidates, repeated, unpacked
+from .choosing import place
 from .covariance import Means, means_of
 from .interfaces import Chosen, Control, SelectingControl, Surrogate
 from .micro_batches import joined
-from .passes import Prepared, prepare, rank
+from .ranking import rank
 from .ranks import Whole, gather, meet
 from .selection import mark_rows
 from .surrogates import DEFAULT_SURROGATE
+from .survey import Survey, survey
 from .validation import check_values, resolve_validate
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from .batch import TokenBatch
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Selection:
         """The chosen tokens of responses ``sample_ids`` [B] at positions below ``length``, bool [B, T]."""
         return mark_rows(*self._find(sample_ids, length), (len(sample_ids), length))
 
-    def within(self, batch: TokenBatch) -> Chosen:
-        """The chosen tokens that lie in a batch."""
-        rows, here = self._find(batch.sample_ids, batch.shape[1])
+    def within(self, sample_ids: Tensor, ratio: Tensor) -> Chosen:
+        """The chosen tokens of responses ``sample_ids`` [B]; ``ratio`` [B, T] is NaN where none is valid."""
+        rows, here = self._find(sample_ids, ratio.shape[1])
         if len(rows):
-            here = here & (batch.inside[rows // batch.shape[1], rows % batch.shape[1]] > 0)
-        return Chosen(rows, here.to(batch.inside.dtype).unsqueeze(1), self.count)
+            here = here & ~ratio[place(rows, ratio.shape[1])].isnan()
+        return Chosen(rows, here.to(ratio.dtype).unsqueeze(1), self.count)
 
     def _find(self, sample_ids: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Flat rows [limit] of the chosen tokens, and which of them are there."""
@@ -134,19 +134,20 @@ def select_tokens(
     if group is not None and sample_ids is None:
         raise MissingInputError("select_tokens(group=...) needs sample_ids=, ids that no other rank has")
     checked = resolve_validate(validate, tensors["logprobs"])
-    prepared = prepare(tensors, surrogate, covariance_on=control.covariance_on, seed=seed, step=step)
-    failure = _failure(prepared.batch, tensors, may_be_empty=group is not None) if checked else None
-    settings = (control, surrogate, seed, step, prepared.batch.ratio.dtype)
-    whole = meet(group, prepared.moments, prepared.batch.ratio.numel(), settings, failure)
+    inputs = {**tensors, "seed": seed, "step": step}
+    found = survey(inputs, surrogate, covariance_on=control.covariance_on, with_loss=False)
+    failure = _failure(found, tensors, may_be_empty=group is not None) if checked else None
+    settings = (control, surrogate, seed, step, found.ratio.dtype)
+    whole = meet(group, found.moments, found.ratio.numel(), settings, failure)
     if failure is not None:
         raise failure
-    found = _found(control, prepared, whole, group, checked)
-    count, means = (found.keys > -torch.inf).sum(), means_of(whole.moments)
-    lowest = torch.where(found.keys > -torch.inf, found.covariance, torch.inf)
+    chosen = _chosen(control, found, whole, group, checked)
+    count, means = (chosen.keys > -torch.inf).sum(), means_of(whole.moments)
+    lowest = torch.where(chosen.keys > -torch.inf, chosen.covariance, torch.inf)
     return Selection(
         control,
-        found.sample_ids,
-        found.positions,
+        chosen.sample_ids,
+        chosen.positions,
         count=count,
         mean_logprob=means.logprob,
         mean_advantage=means.advantage,
@@ -155,40 +156,38 @@ def select_tokens(
     )
 
 
-def _found(
-    control: SelectingControl, prepared: Prepared, whole: Whole, group: Any, checked: bool
-) -> Candidates:
+def _chosen(control: SelectingControl, found: Survey, whole: Whole, group: Any, checked: bool) -> Candidates:
     """The chosen tokens of all ranks, in the order (sample_id, position), fillers last."""
-    batch = replace(prepared.batch, count=whole.moments[0])
-    means = means_of(whole.moments)
-    ranked = rank(batch, prepared.terms.unclipped, means, control.covariance_on, (control,))
+    ranked = rank(found, means_of(whole.moments), control.covariance_on, (control,))
     if checked:
-        _check_whole(control, batch, ranked.covariance, group)
-    limit, count = control.budget.of(whole.n_padded), control.budget.of_tensor(batch.count)
+        _check_whole(control, found, whole, ranked.covariance, group)
+    limit, count = control.budget.of(whole.n_padded), control.budget.of_tensor(whole.moments[0])
     own_limit = min(limit, ranked.covariance.numel())
-    found = local_candidates(ranked.keys[0], batch, ranked.covariance, count, own_limit)
+    own = local_candidates(ranked.keys[0], found.sample_ids, ranked.covariance, count, own_limit)
     if group is None:
-        return found
-    every = gather(group, found.packed(min(limit, whole.widest)))
-    found = first_of(unpacked(every.flatten(0, 1)), count, limit)
-    if checked and bool(repeated(found)):
+        return own
+    every = gather(group, own.packed(min(limit, whole.widest)))
+    chosen = first_of(unpacked(every.flatten(0, 1)), count, limit)
+    if checked and bool(repeated(chosen)):
         raise InvalidInputError("two ranks gave the same sample_ids; give each response one id of its own")
-    return found
+    return chosen
 
 
-def _failure(batch: TokenBatch, tensors: dict[str, Tensor], *, may_be_empty: bool) -> Exception | None:
+def _failure(found: Survey, tensors: dict[str, Tensor], *, may_be_empty: bool) -> Exception | None:
     """The error of a value check, kept until the other ranks know of it."""
     try:
-        check_values(batch, tensors["mask"], tensors, may_be_empty=may_be_empty)
+        check_values(found, tensors["mask"], tensors, may_be_empty=may_be_empty)
     except InvalidInputError as error:
         return error
     return None
 
 
-def _check_whole(control: SelectingControl, batch: TokenBatch, covariance: Tensor, group: Any) -> None:
+def _check_whole(
+    control: SelectingControl, found: Survey, whole: Whole, covariance: Tensor, group: Any
+) -> None:
     if group is None:
-        advise(control, batch, covariance)
-    elif not bool(batch.count > 0):
+        advise(control, found, covariance)
+    elif not bool(whole.moments[0] > 0):
         raise InvalidInputError("mask is empty on every rank of the group: no token to choose from")
 
 

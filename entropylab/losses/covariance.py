@@ -81,9 +81,10 @@ def means_of(moments: Tensor) -> Means:
 @torch.no_grad()
 def centre(batch: TokenBatch, means: Means, covariance_on: str = "current") -> Centred:
     """Centre logprobs and advantages at the means."""
-    centred_logprob = _minus(_centred_on(batch, covariance_on), means.logprob).mul_(batch.inside)
-    advantages = batch.response_advantages
-    centred_advantage = _minus(batch.signal.neg() if advantages is None else advantages, means.advantage)
+    dtype, advantages = batch.inside.dtype, batch.response_advantages
+    centred_logprob = Shift(means.logprob, dtype)(_centred_on(batch, covariance_on)).mul_(batch.inside)
+    given = batch.signal.neg() if advantages is None else advantages
+    centred_advantage = Shift(means.advantage, dtype)(given)
     return Centred(centred_logprob, centred_advantage, centred_logprob * centred_advantage)
 
 
@@ -91,8 +92,13 @@ def _centred_on(batch: TokenBatch, covariance_on: str) -> Tensor:
     return batch.logprobs if covariance_on == "current" else keep(batch.old_logprobs, batch.inside)
 
 
-def _minus(values: Tensor, mean: Tensor) -> Tensor:
-    """``values`` minus an fp64 mean, in two steps so that an fp32 offset of 1e4 costs no digits."""
-    leading = mean.to(values.dtype)
-    rest = (mean - leading.double()).to(values.dtype)
-    return (values - leading).sub_(rest)
+class Shift:
+    """Subtracts an fp64 mean, in two steps so that an fp32 offset of 1e4 costs no digits."""
+
+    def __init__(self, mean: Tensor, dtype: torch.dtype) -> None:
+        self._leading = mean.to(dtype)
+        self._rest = (mean - self._leading.double()).to(dtype)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """A fresh tensor."""
+        return (values - self._leading).sub_(self._rest)

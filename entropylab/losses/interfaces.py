@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .batch import TokenBatch
-    from .covariance import Centred
+    from .ranking import RankInputs
     from .token_budget import TokenBudget
 
 
@@ -57,10 +57,12 @@ class Chosen:
 
 
 class Surrogate(Protocol):
-    """A policy-gradient objective for each token.
+    """A policy-gradient objective for each token."""
 
-    ``by_response = True`` says that the terms of a token do not depend on other responses.
-    """
+    @property
+    def scope(self) -> str:
+        """What the terms of a token depend on: the ``token`` alone, its ``response``, or the ``batch``."""
+        ...
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token, to be minimised."""
@@ -109,8 +111,8 @@ class SelectingControl(Control, Protocol):
         """How many tokens it chooses."""
         ...
 
-    def key(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None) -> Tensor:
-        """What tokens are chosen by, the highest first, [B, T]; -inf where a token may not be chosen.
+    def key(self, tokens: RankInputs) -> Tensor:
+        """What tokens are chosen by, the highest first, [B, T]; NaN or -inf where a token may not be chosen.
 
         Called on blocks of responses, so the key of a token may not depend on other responses.
         """

@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .blocks import row_blocks
-from .masking import above, count_of, nan_outside
+from .masking import above, count_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .batch import TokenBatch
+    from .controlled import Controlled
     from .covariance import Centred
-    from .interfaces import Terms
-    from .passes import Ranked
+    from .ranking import Ranked
+    from .survey import Survey
 
 PREFIX = "entropylab/"
 
 
 @torch.no_grad()
 def batch_metrics(
-    batch: TokenBatch, terms: Terms, ranked: Ranked, at_chosen: TokenBatch, centred: Centred
+    found: Survey, ranked: Ranked, controlled: Controlled, at_chosen: TokenBatch, centred: Centred
 ) -> dict[str, Tensor]:
     """0-d tensors by name; all are 0 where the batch has no valid token.
 
@@ -29,79 +29,45 @@ def batch_metrics(
     that might have been chosen, is there where the choice was made in this batch.
     k1 = mean(-D) and k3 = mean(exp(D) - 1 - D), D = log π/π_old, estimate D(π_old ‖ π).
     """
-    totals, mask = _totals(batch, terms, ranked.covariance), at_chosen.inside
-    n_tokens, chosen = batch.count.clamp(min=1), count_of(mask)
-    mean = {name: totals[name] / n_tokens for name in ("log_ratio", "k3", "covariance", "clipped")}
-    inside = (batch.count > 0).to(mean["k3"].dtype)
+    n_tokens, mask = found.count.clamp(min=1), at_chosen.inside
+    chosen = count_of(mask)
+    log_ratio, k3 = found.totals["log_ratio"] / n_tokens, found.totals["k3"] / n_tokens
     metrics = {
-        "cov/mean": mean["covariance"],
+        "cov/mean": ranked.total / n_tokens,
         "selected/count": chosen,
         "selected/fraction": chosen.double() / n_tokens,
-        **_at_chosen(at_chosen, centred, chosen, totals["positive"]),
-        "clipped/fraction": mean["clipped"],
-        "ratio/mean": inside * (1.0 + mean["k3"] + mean["log_ratio"]),
-        "ratio/max": totals["ratio_max"],
-        "kl/k1": -mean["log_ratio"],
-        "kl/k3": mean["k3"],
-        "nonfinite": sum(terms.nonfinite, start=batch.nonfinite),
+        **_at_chosen(at_chosen, centred, chosen, ranked.positive),
+        "clipped/fraction": controlled.n_clipped.double() / n_tokens,
+        "ratio/mean": (found.count > 0).double() * (1.0 + k3 + log_ratio),
+        "ratio/max": found.totals["ratio_max"],
+        "kl/k1": -log_ratio,
+        "kl/k3": k3,
+        "nonfinite": sum(controlled.nonfinite, start=found.nonfinite),
         **_quadrants(centred, mask, chosen),
-        **({"selected/candidates": torch.stack(ranked.candidates).sum()} if ranked.candidates else {}),
-        **terms.reports,
+        **controlled.reports,
     }
+    if ranked.keys:
+        metrics["selected/candidates"] = torch.stack([key.candidates for key in ranked.keys]).sum()
     return {PREFIX + name: value for name, value in metrics.items()}
 
 
-@torch.no_grad()
-def token_tensors(batch: TokenBatch, terms: Terms, covariance: Tensor, selected: Tensor) -> dict[str, Tensor]:
+def token_tensors(
+    found: Survey, ranked: Ranked, controlled: Controlled, selected: Tensor
+) -> dict[str, Tensor]:
     """The detached [B, T] tensors that the log keeps; NaN or False outside the valid tokens.
-
-    Call it last: it overwrites the ratio of ``batch``, the weight of ``terms`` and ``covariance``.
 
     ``covariance``: what the choice was made on; ``selected``: chosen by a control (bool [B, T]); ``ratio``:
     π/π_old; ``clipped``: the ratio clip is active; ``weight``: factor on the token's policy gradient, 0 where
     it was clipped or dropped and 1 elsewhere.
     """
-    clipped = torch.zeros_like(selected)
-    for rows in row_blocks(batch.inside):
-        outside = nan_outside(batch.inside[rows])
-        for values in (covariance, batch.ratio, terms.weight):
-            values[rows].add_(outside)
-        if terms.unclipped is not None:
-            torch.eq(terms.unclipped[rows], 0.0, out=clipped[rows])
+    clipped = controlled.clipped
     return {
-        "covariance": covariance,
+        "covariance": ranked.covariance,
         "selected": selected,
-        "ratio": batch.ratio,
-        "clipped": clipped,
-        "weight": terms.weight,
+        "ratio": found.ratio,
+        "clipped": torch.zeros_like(selected) if clipped is None else clipped,
+        "weight": controlled.weight,
     }
-
-
-def _totals(batch: TokenBatch, terms: Terms, covariance: Tensor) -> dict[str, Tensor]:
-    """Sums over the valid tokens, fp64, and the largest ratio."""
-    sums, largest = [], []
-    for rows in row_blocks(batch.inside):
-        log_ratio, ratio = batch.log_ratio[rows], batch.ratio[rows]
-        free = (
-            log_ratio.new_tensor(0.0)
-            if terms.unclipped is None
-            else ratio.numel() - terms.unclipped[rows].sum()
-        )
-        sums.append(
-            torch.stack(
-                [
-                    log_ratio.sum(),
-                    ratio.sub(log_ratio).sub_(1.0).sum(),
-                    covariance[rows].sum(),
-                    covariance[rows].clamp(min=0.0).sum(),
-                    free,
-                ]
-            )
-        )
-        largest.append((ratio * batch.inside[rows]).amax() if ratio.numel() else ratio.sum())
-    names = ("log_ratio", "k3", "covariance", "positive", "clipped")
-    total = torch.stack(sums).sum(0, dtype=torch.float64)
-    return dict(zip(names, total, strict=True)) | {"ratio_max": torch.stack(largest).amax()}
 
 
 def _at_chosen(chosen: TokenBatch, centred: Centred, count: Tensor, positive: Tensor) -> dict[str, Tensor]:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .advice import advise
 from .backend import torch
-from .batch import TokenBatch
-from .choosing import apply_to_chosen, choose, union_of
+from .choosing import batch_at, choose, union_of
 from .collective import Selection, align_selections
 from .control_sequence import as_controls, covariance_on
+from .controlled import acts_on_chosen, changed_at_chosen, changed_everywhere
 from .covariance import centre, means_of
 from .full_kl import FullKL
-from .interfaces import Chosen, Control, SelectingControl, Surrogate, Terms
-from .masking import gate_rows
+from .interfaces import Chosen, Control, SelectingControl, Surrogate
 from .metrics import batch_metrics, token_tensors
-from .passes import Ranked, prepare, rank
+from .ranking import Ranked, rank
 from .reductions import REDUCTIONS, share_of_set
 from .selection import mark_rows
 from .setting_checks import require_choice
 from .surrogates import DEFAULT_SURROGATE
+from .survey import Survey, survey
 from .validation import (
     check_denominator,
     check_full_kl,
@@ -107,38 +107,39 @@ def policy_loss(
     selections = align_selections(selection, controls, sample_ids, len(logprobs))
     base = covariance_on(controls)
     required = {"logprobs": logprobs, "old_logprobs": old_logprobs, "advantages": advantages, "mask": mask}
-    beside = {} if sample_ids is None else {"sample_ids": sample_ids}
-    prepared = prepare({**required, **beside, **used}, surrogate, covariance_on=base, seed=seed, step=step)
-    batch, terms = prepared.batch, prepared.terms
+    inputs = {**required, "sample_ids": sample_ids, "seed": seed, "step": step, **used}
+    streamed = acts_on_chosen(surrogate, controls)
+    found = survey(inputs, surrogate, covariance_on=base, with_loss=streamed)
     if checked:
         pieces = denominator is not None or selection is not None
-        check_values(batch, mask, {**required, **used}, may_be_empty=pieces)
+        check_values(found, mask, {**required, **used}, may_be_empty=pieces)
     given = next((one.means for one in selections if one is not None), None)
-    means = means_of(prepared.moments) if given is None else given
-    if isinstance(denominator, torch.Tensor):
-        denominator = denominator.detach().to(batch.inside.dtype)
-    share = share_of_set(reduction, batch, denominator)
+    means = means_of(found.moments) if given is None else given
+    denominator = denominator.detach() if isinstance(denominator, torch.Tensor) else denominator
     choosing = [one for one, made in zip(controls, selections, strict=True) if _chooses(one, made)]
-    ranked = rank(batch, terms.unclipped, means, base, tuple(choosing))
+    ranked = rank(found, means, base, tuple(choosing))
     if checked:
         for one in choosing:
-            advise(one, batch, ranked.covariance)
-    found = _all_chosen(controls, selections, batch, ranked, share)
-    for one, chosen in zip(controls, found, strict=True):
-        terms = (
-            one.apply(batch, terms, None) if chosen is None else apply_to_chosen(one, batch, terms, chosen)
-        )
+            advise(one, found, ranked.covariance)
+    share = share_of_set(reduction, found, denominator)
+    every = _all_chosen(controls, selections, found, ranked, share)
+    rows, chosen_mask = union_of([one for one in every if one is not None], found.ratio)
+    at_chosen = batch_at(found, rows, chosen_mask)
+    controlled = (
+        changed_at_chosen(found, surrogate, controls, every, at_chosen, rows)
+        if streamed
+        else changed_everywhere(found, surrogate, controls, every)
+    )
     if checked:
-        check_full_kl(terms)
-    loss = _reduced(terms, batch, reduction, denominator)
-    rows, chosen_mask = union_of(found, batch)
-    at_chosen = batch.at(rows, chosen_mask)
-    metrics = batch_metrics(batch, terms, ranked, at_chosen, centre(at_chosen, means, base))
-    selected = mark_rows(rows, chosen_mask.squeeze(1).bool(), batch.shape)
-    return PolicyLoss(loss, token_tensors(batch, terms, ranked.covariance, selected), metrics)
+        check_full_kl(controlled.nonfinite)
+    reduced = REDUCTIONS[reduction](controlled.per_response, found, denominator)
+    loss = sum(controlled.extra, start=reduced.to(found.ratio.dtype))
+    metrics = batch_metrics(found, ranked, controlled, at_chosen, centre(at_chosen, means, base))
+    selected = mark_rows(rows, chosen_mask.squeeze(1) > 0, found.ratio.shape)
+    return PolicyLoss(loss, token_tensors(found, ranked, controlled, selected), metrics)
 
 
-def _chooses(control: Control, selection: Selection | None) -> bool:
+def _chooses(control: Control, selection: Selection | None) -> TypeGuard[SelectingControl]:
     """Whether the control chooses its tokens inside this batch."""
     return selection is None and isinstance(control, SelectingControl)
 
@@ -147,24 +148,19 @@ def _chooses(control: Control, selection: Selection | None) -> bool:
 def _all_chosen(
     controls: tuple[Control, ...],
     selections: tuple[Selection | None, ...],
-    batch: TokenBatch,
+    found: Survey,
     ranked: Ranked,
     share: Tensor | float,
 ) -> tuple[Chosen | None, ...]:
     """What each control chose: inside this batch, or those tokens of its selection that lie in it."""
-    keys, found = iter(ranked.keys), []
+    keys = iter(ranked.keys)
+    every: list[Chosen | None] = []
     for one, selection in zip(controls, selections, strict=True):
         if selection is not None:
-            found.append(selection.within(batch))
+            every.append(selection.within(found.sample_ids, found.ratio))
         else:
-            found.append(choose(one, next(keys), batch, share) if _chooses(one, None) else None)
-    return tuple(found)
-
-
-def _reduced(terms: Terms, batch: TokenBatch, reduction: str, denominator: Any) -> Tensor:
-    per_response = gate_rows(batch.source, terms.value.sum(1), terms.slope)
-    per_response = sum((term.sum(1) for term in terms.per_token), start=per_response)
-    return sum(terms.extra, start=REDUCTIONS[reduction](per_response, batch, denominator))
+            every.append(choose(one, next(keys), found, share) if _chooses(one, None) else None)
+    return tuple(every)
 
 
 def _used_inputs(controls: tuple[Control, ...], given: dict[str, Any]) -> dict[str, Any]:

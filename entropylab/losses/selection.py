@@ -1,6 +1,6 @@
 """Which tokens a control chooses: exact ranking on the device, without a host sync.
 
-A control gives each token a key, -inf where it may not be chosen. The tokens of the highest keys are chosen;
+A control gives each token a key, NaN or -inf where it may not be chosen. The tokens of the highest keys are chosen;
 equal keys go by (sample_id, position) ascending. ``numpy_selection`` holds the twin.
 
 All sizes are static. Only one pass reads all keys: the maxima of units of 64 tokens. At most ``limit`` units
@@ -21,15 +21,10 @@ _UNITS = (64, 8)
 _LARGEST_HASH = 2**24 - 1
 
 
-def score_key(score: Tensor, eligible: Tensor) -> Tensor:
-    """The key of the highest ``score`` [B, T]; ``eligible`` is 0/1."""
-    return score - eligible.reciprocal().sub_(1.0)
-
-
 def hash_key(eligible: Tensor, sample_ids: Tensor, *, seed: int, step: int) -> Tensor:
     """The key of the smallest hash of a token's identity; ``eligible`` is 0/1 [B, T]."""
     reversed_hash = _reversed_hash(sample_ids, eligible.shape[1], seed, step)
-    return score_key(reversed_hash.to(eligible.dtype), eligible)
+    return _score_key(reversed_hash.to(eligible.dtype), eligible)
 
 
 def token_hash(sample_ids: Tensor, length: int, *, seed: int, step: int) -> Tensor:
@@ -37,38 +32,48 @@ def token_hash(sample_ids: Tensor, length: int, *, seed: int, step: int) -> Tens
     return _LARGEST_HASH - _reversed_hash(sample_ids, length, seed, step)
 
 
-def first_by_key(key: Tensor, count: Tensor, limit: int, sample_ids: Tensor) -> tuple[Tensor, Tensor]:
+def top_by_score(score: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor) -> Tensor:
+    """The ``count`` eligible tokens of the highest ``score``, as 0/1 [B, T] like ``eligible``."""
+    rows, counts = first_by_key(_score_key(score, eligible), count, limit, sample_ids)
+    return mark_rows(rows, counts, score.shape).to(eligible.dtype)
+
+
+def unit_maxima(key: Tensor, size: int = _UNITS[0]) -> Tensor:
+    """[B, units]: the highest key of each unit of ``size`` tokens; -inf where none may be chosen."""
+    filled = key.nan_to_num(-torch.inf, torch.inf, -torch.inf)
+    short = -key.shape[1] % size
+    if short:
+        filled = torch.nn.functional.pad(filled, (0, short), value=-torch.inf)
+    return filled.unflatten(1, (-1, size)).amax(2) if filled.numel() else filled
+
+
+def first_by_key(
+    key: Tensor, count: Tensor, limit: int, sample_ids: Tensor, maxima: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Flat rows [limit] of the ``count`` tokens of the highest key [B, T], and which count (bool [limit]).
 
     ``count`` is a 0-d tensor of at most ``limit``. The rows are in the order (sample_id, position).
+    ``maxima``: of ``unit_maxima``, where they are known.
     """
-    n_rows, length = key.shape
     order = sample_ids.argsort()
     if limit == 0 or key.numel() == 0:
         return order[:0], order[:0] > 0
-    sizes = [size for size in _UNITS if 2 * limit * size <= key.numel()]
-    leaves = _units_of(key, sizes[0] if sizes else 1)
-    width = leaves.shape[0] // n_rows
-    maxima = leaves.amax(1) if sizes else leaves.squeeze(1)
-    threshold, room = _threshold(leaves, maxima, count, limit, sizes)
+    sizes = [size for size in _UNITS if 2 * limit * size <= key.numel()] or [1]
+    if maxima is None or sizes[0] != _UNITS[0]:
+        maxima = unit_maxima(key, sizes[0])
+    width = maxima.shape[1]
+    threshold, room = _threshold(key, maxima.flatten(), count, limit, sizes)
 
-    places = torch.arange(width, device=key.device)
-    ordered = (order.unsqueeze(1) * width + places).flatten()
-    units = ordered[_earliest(maxima[ordered], threshold, limit)]
-    first = (units // width) * length + (units % width) * leaves.shape[1]
-    values = leaves[units]
-    for size in [*sizes[1:], *([1] if sizes else [])]:
-        values, first = _narrowed(values, first, size, threshold, limit)
+    ordered = (order.unsqueeze(1) * width + torch.arange(width, device=key.device)).flatten()
+    units = ordered[_earliest(maxima.flatten()[ordered], threshold, limit)]
+    values, first = _leaves(key, units, sizes[0])
+    for size in [*sizes[1:], 1]:
+        if values.shape[1] > size:
+            values, first = _narrowed(values, first, size, threshold, limit)
     values = values.squeeze(1)
     level = values == threshold
     counts = (values > threshold) | (level & (level.cumsum(0) <= room))
     return torch.where(counts, first, 0), counts
-
-
-def top_by_score(score: Tensor, eligible: Tensor, count: Tensor, limit: int, sample_ids: Tensor) -> Tensor:
-    """The ``count`` eligible tokens of the highest ``score``, as 0/1 [B, T] like ``eligible``."""
-    rows, counts = first_by_key(score_key(score, eligible), count, limit, sample_ids)
-    return mark_rows(rows, counts, score.shape).to(eligible.dtype)
 
 
 def mark_rows(rows: Tensor, counts: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -79,22 +84,33 @@ def mark_rows(rows: Tensor, counts: Tensor, shape: tuple[int, ...]) -> Tensor:
     return marks[:-1].view(shape)
 
 
-def _units_of(key: Tensor, size: int) -> Tensor:
-    """[n, size]: the keys in runs of ``size`` tokens of one response, filled up with -inf."""
-    short = -key.shape[1] % size
-    if short:
-        key = torch.nn.functional.pad(key, (0, short), value=-torch.inf)
-    return key.reshape(-1, size)
+def _score_key(score: Tensor, eligible: Tensor) -> Tensor:
+    """``score`` where ``eligible`` is 1, -inf where it is 0."""
+    return score - eligible.reciprocal().sub_(1.0)
+
+
+def _leaves(key: Tensor, units: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The keys [k, size] in those units, -inf where none may be chosen, and the first flat row of each."""
+    length, width = key.shape[1], -(-key.shape[1] // size)
+    if length % size == 0:
+        values, first = key.reshape(-1, size)[units], units * size
+    else:
+        row, start = units // width, (units % width) * size
+        column = start.unsqueeze(1) + torch.arange(size, device=key.device)
+        values = key[row.unsqueeze(1), column.clamp(max=length - 1)]
+        values = values.masked_fill(column >= length, -torch.inf)
+        first = row * length + start
+    return values.nan_to_num(-torch.inf, torch.inf, -torch.inf), first
 
 
 def _threshold(
-    leaves: Tensor, maxima: Tensor, count: Tensor, limit: int, sizes: list[int]
+    key: Tensor, maxima: Tensor, count: Tensor, limit: int, sizes: list[int]
 ) -> tuple[Tensor, Tensor]:
     """The lowest key that is chosen, and how many tokens of exactly this key are; 0-d each."""
-    highest = maxima.topk(min(limit, len(maxima)), sorted=not sizes)
+    highest = maxima.topk(min(limit, len(maxima)), sorted=sizes == [1])
     values = highest.values
-    if sizes:
-        values = leaves[highest.indices]
+    if sizes != [1]:
+        values, _ = _leaves(key, highest.indices, sizes[0])
         for size in sizes[1:]:
             parts = values.view(-1, size)
             values = parts[parts.amax(1).topk(limit, sorted=False).indices]

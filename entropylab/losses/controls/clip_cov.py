@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..batch import TokenBatch
-    from ..covariance import Centred
     from ..interfaces import Chosen, Terms
+    from ..ranking import RankInputs
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,15 @@ class ClipCov:
         """How many tokens it chooses."""
         return TokenBudget(self.fraction, minimum=self.minimum)
 
-    def key(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None) -> Tensor:
-        """What tokens are chosen by, the highest first, [B, T]; -inf where a token may not be chosen."""
+    def key(self, tokens: RankInputs) -> Tensor:
+        """What tokens are chosen by, the highest first; NaN or -inf where a token may not be chosen."""
         from ..masking import between
-        from ..selection import hash_key, score_key
+        from ..selection import hash_key
 
         if self.select == "top":
-            return score_key(centred.covariance, batch.inside)
-        eligible = between(batch.inside, centred.covariance, self.low, self.high)
-        if unclipped is not None:
-            eligible.mul_(unclipped)
-        return hash_key(eligible, batch.sample_ids, seed=batch.seed, step=batch.step)
+            return tokens.covariance
+        eligible = between(tokens.unclipped, tokens.covariance, self.low, self.high)
+        return hash_key(eligible, tokens.sample_ids, seed=tokens.seed, step=tokens.step)
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..batch import TokenBatch
-    from ..covariance import Centred
     from ..interfaces import Chosen, Terms
+    from ..ranking import RankInputs
 
 _PAPER_FRACTIONS = {"7B": 2e-3, "32B": 2e-4}
 
@@ -101,11 +101,9 @@ class KLCov:
         """How many tokens it chooses."""
         return TokenBudget(self.fraction, self.count, self.minimum)
 
-    def key(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None) -> Tensor:
-        """What tokens are chosen by, the highest first, [B, T]; -inf where a token may not be chosen."""
-        from ..selection import score_key
-
-        return score_key(centred.covariance, batch.inside)
+    def key(self, tokens: RankInputs) -> Tensor:
+        """What tokens are chosen by, the highest first; NaN or -inf where a token may not be chosen."""
+        return tokens.covariance
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int

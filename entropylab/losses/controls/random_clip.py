@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..batch import TokenBatch
-    from ..covariance import Centred
     from ..interfaces import Chosen, Terms
+    from ..ranking import RankInputs
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,11 @@ class RandomClip:
         """How many tokens it chooses."""
         return TokenBudget(self.fraction, minimum=self.minimum)
 
-    def key(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None) -> Tensor:
-        """What tokens are chosen by, the highest first, [B, T]; -inf where a token may not be chosen."""
+    def key(self, tokens: RankInputs) -> Tensor:
+        """What tokens are chosen by, the highest first; NaN or -inf where a token may not be chosen."""
         from ..selection import hash_key
 
-        eligible = batch.inside if unclipped is None else batch.inside * unclipped
-        return hash_key(eligible, batch.sample_ids, seed=batch.seed, step=batch.step)
+        return hash_key(tokens.unclipped, tokens.sample_ids, seed=tokens.seed, step=tokens.step)
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import InvalidInputError
 from ..interfaces import Terms
@@ -30,6 +30,7 @@ class BAPO:
     comes in pieces, find them once with ``bounds`` and pass ``PPOClip(low=1 - c⁻, high=c⁺ - 1)``.
     """
 
+    scope: ClassVar[str] = "batch"
     target: float = 1.0
     lower_start: float = 0.6
     lower_stop: float = 0.8

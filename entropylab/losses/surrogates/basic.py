@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class REINFORCE:
     """-A · l (Williams 1992). Its value is not a return; its gradient is the policy gradient."""
 
-    by_response: ClassVar[bool] = True
+    scope: ClassVar[str] = "token"
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
@@ -27,7 +27,7 @@ class REINFORCE:
 class ImportanceSampling:
     """-A · r: the surrogate of PPO without its ratio clip (arXiv 1707.06347, eq. 6)."""
 
-    by_response: ClassVar[bool] = True
+    scope: ClassVar[str] = "token"
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
@@ -44,7 +44,7 @@ class PPOClip:
     A token is clipped where the second term is the larger one: its gradient is zero.
     """
 
-    by_response: ClassVar[bool] = True
+    scope: ClassVar[str] = "token"
 
     low: float = 0.2
     high: float = 0.2

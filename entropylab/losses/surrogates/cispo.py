@@ -22,7 +22,7 @@ class CISPO:
     gradient is that of -A·r times bound/r, which is its weight.
     """
 
-    by_response: ClassVar[bool] = True
+    scope: ClassVar[str] = "token"
     low: float = 1.0
     high: float = 0.2
 

@@ -24,7 +24,7 @@ class GPPO:
     authors' dual clip of the value at ratio 10 is left out. A clipped token's weight is β·bound/r.
     """
 
-    by_response: ClassVar[bool] = True
+    scope: ClassVar[str] = "token"
     low: float = 0.2
     high: float = 0.28
     beta_low: float = 1.0

@@ -22,7 +22,7 @@ class GSPO:
     The bounds are the paper's: a mean log-ratio moves far less than that of one token.
     """
 
-    by_response: ClassVar[bool] = True
+    scope: ClassVar[str] = "response"
     low: float = 3e-4
     high: float = 4e-4
 
