@@ -74,7 +74,9 @@ def measure(sides: dict[str, Side], rows: int, rounds: int) -> dict[str, object]
 def ratios(cpu_ms: dict[str, float]) -> dict[str, float]:
     """Each loss over verl's, and over the slower of our PPO and verl's vanilla."""
     slower = max(value for name, value in cpu_ms.items() if name.endswith("/ppo"))
-    over = {f"{loss}/verl": cpu_ms[f"own/{loss}"] / cpu_ms.get(f"verl/{loss}", float("nan")) for loss in LOSSES}
+    over = {
+        f"{loss}/verl": cpu_ms[f"own/{loss}"] / cpu_ms.get(f"verl/{loss}", float("nan")) for loss in LOSSES
+    }
     found = {name: value for name, value in over.items() if value == value}
     return {**found, **{f"{loss}/slower_ppo": cpu_ms[f"own/{loss}"] / slower for loss in LOSSES}}
 

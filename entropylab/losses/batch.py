@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .masking import as_indicator, between, count_of, keep, keep_finite
+from .masking import as_indicator, between, count_of, drop_large_, keep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class TokenBatch:
     response_advantages: Tensor | None
     """[B, 1], finite, where the tokens of a response share one; else None."""
     inside: Tensor
-    """1 for valid tokens (inside the mask and finite in every input that is used), 0 elsewhere."""
+    """1 for valid tokens (inside the mask, finite and below a million in every input used), 0 elsewhere."""
     lengths: Tensor
     """int64 [B]: valid tokens of each response."""
     count: Tensor
@@ -72,21 +72,24 @@ class TokenBatch:
         """The tokens at flat ``rows`` [k], as responses of one token, valid where ``inside`` [k, 1] is 1."""
         row, column = rows // self.shape[1], rows % self.shape[1]
 
-        def pick(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[row, column].unsqueeze(1)
+        def pick(values: Tensor) -> Tensor:
+            return values[row, column].unsqueeze(1)
 
-        advantages = self.response_advantages
+        advantages, reference, entropy = self.response_advantages, self.ref_logprobs, self.entropy
         return replace(
             self,
-            **{name: pick(getattr(self, name)) for name in _PER_TOKEN},
+            source=pick(self.source),
+            log_ratio=pick(self.log_ratio),
+            ratio=pick(self.ratio),
+            signal=pick(self.signal),
+            old_logprobs=pick(self.old_logprobs),
+            ref_logprobs=None if reference is None else pick(reference),
+            entropy=None if entropy is None else pick(entropy),
             response_advantages=None if advantages is None else advantages[row],
             inside=inside,
             lengths=inside.squeeze(1).long(),
             sample_ids=self.sample_ids[row],
         )
-
-
-_PER_TOKEN = ("source", "log_ratio", "ratio", "signal", "old_logprobs", "ref_logprobs", "entropy")
 
 
 def make_batch(
@@ -114,9 +117,11 @@ def make_batch(
         inside = as_indicator(mask, dtype)
         n_masked = count_of(inside)
         log_ratio = source.detach() - old_logprobs
-        for values in (log_ratio, advantages, ref_logprobs, entropy):
+        probe = log_ratio + advantages
+        for values in (source, ref_logprobs, entropy):
             if values is not None:
-                inside = keep_finite(inside, values.detach())
+                probe.add_(values.detach())
+        inside = drop_large_(inside, probe)
         lengths = inside.sum(1).long()
         count = lengths.sum()
         advantages = advantages.nan_to_num(0.0, 0.0, 0.0)
@@ -125,7 +130,7 @@ def make_batch(
             source=source,
             log_ratio=log_ratio,
             ratio=log_ratio.exp(),
-            signal=(inside * advantages).neg_(),
+            signal=(advantages * inside).neg_(),
             response_advantages=advantages if shared else None,
             inside=inside,
             lengths=lengths,

@@ -30,12 +30,21 @@ class Collector:
         self._copies = n_blocks > 1
         self.whole: dict[str, Tensor] = {}
 
-    def put(self, rows: slice, parts: dict[str, Tensor]) -> None:
-        """Keep the ``parts`` [b, ...] of these rows: a copy where there are several blocks."""
-        if not self._copies:
-            self.whole.update(parts)
-            return
-        for name, part in parts.items():
-            if name not in self.whole:
-                self.whole[name] = part.new_empty((self._n_rows, *part.shape[1:]))
-            self.whole[name][rows].copy_(part)
+    def put(self, name: str, rows: slice, part: Tensor) -> None:
+        """Keep the ``part`` [b, ...] of these rows: a copy where there are several blocks."""
+        if self._copies:
+            self._slot(name, rows, part).copy_(part)
+        else:
+            self.whole[name] = part
+
+    def multiply(self, name: str, rows: slice, first: Tensor, second: Tensor) -> None:
+        """Keep the product of both, [b, ...]."""
+        if self._copies:
+            torch.mul(first, second, out=self._slot(name, rows, first))
+        else:
+            self.whole[name] = first * second
+
+    def _slot(self, name: str, rows: slice, part: Tensor) -> Tensor:
+        if name not in self.whole:
+            self.whole[name] = part.new_empty((self._n_rows, *part.shape[1:]))
+        return self.whole[name][rows]

@@ -1,8 +1,9 @@
 """Choosing tokens once on a whole batch, and applying that choice to its micro-batches.
 
 A choice made inside a micro-batch depends on how the batch was split: means, ranks and counts are then those
-of the piece. A ``Selection`` holds the chosen tokens by (sample_id, position), so any split over micro-batches
-and ranks gives the same tokens, to the bit: the means come from exact sums, the order has no ties.
+of the piece. A ``Selection`` holds the chosen tokens by (sample_id, position), so any split over
+micro-batches and ranks gives the same tokens, to the bit: the means come from exact sums, the order has no
+ties.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .backend import torch
 from .candidates import Candidates, first_of, local_candidates, repeated, unpacked
 from .choosing import place
 from .covariance import Means, means_of
-from .interfaces import Chosen, Control, SelectingControl, Surrogate
+from .interfaces import Chosen, Control, SelectingControl, Surrogate, chooses_tokens
 from .micro_batches import joined
 from .ranking import rank
 from .ranks import Whole, gather, meet
@@ -100,11 +101,11 @@ def select_tokens(
 ) -> Selection:
     """Let ``control`` choose its tokens on a whole batch; give the result to ``policy_loss(selection=...)``.
 
-    With ``group``, the batch is that of all its ranks, and every rank gets the same selection: the same tokens
-    as one process with all responses, whatever the layout. Two collectives: 64 bytes a rank (sizes and exact
-    sums), then min(k, tokens of the largest rank) candidates of 32 bytes from each rank to each; only tensors
-    of the inputs' device, so any backend goes. It waits for the device once, for the sizes; without ``group``
-    never. ``covariance_on="old"`` needs no forward pass: give the old logprobs for both.
+    With ``group``, the batch is that of all its ranks, and every rank gets the same selection: the same
+    tokens as one process with all responses, whatever the layout. Two collectives: 80 bytes a rank (sizes
+    and exact sums), then min(k, tokens of the largest rank) candidates of 32 bytes from each rank to each;
+    only tensors of the inputs' device, so any backend goes. It waits for the device once, for the sizes;
+    without ``group`` never. ``covariance_on="old"`` needs no forward pass: give the old logprobs for both.
 
     Args:
         control: ``ClipCov``, ``KLCov`` or another control that chooses tokens.
@@ -126,7 +127,7 @@ def select_tokens(
             differ in their settings or share a sample id.
         MissingInputError: ``group`` without ``sample_ids``.
     """
-    if isinstance(control, type) or not isinstance(control, SelectingControl):
+    if not chooses_tokens(control):
         raise InvalidInputError(f"control={control!r} chooses no tokens; give for example ClipCov or KLCov")
     names = ("logprobs", "old_logprobs", "advantages", "mask", "sample_ids")
     given = dict(zip(names, (logprobs, old_logprobs, advantages, mask, sample_ids), strict=True))
@@ -219,16 +220,16 @@ def _spread(selection: Any, controls: tuple[Control, ...]) -> tuple[Any, ...]:
                 f"selection must be a Selection or a list of {len(controls)}, one a control"
             )
         return tuple(selection)
-    if sum(isinstance(one, SelectingControl) for one in controls) != 1:
+    if sum(chooses_tokens(one) for one in controls) != 1:
         raise InvalidInputError(
             "selection is one Selection, but not exactly one control chooses tokens; give a list"
         )
-    return tuple(selection if isinstance(one, SelectingControl) else None for one in controls)
+    return tuple(selection if chooses_tokens(one) else None for one in controls)
 
 
 def _check_pair(control: Control, selection: Any) -> None:
     name = type(control).__name__
-    if not isinstance(control, SelectingControl):
+    if not chooses_tokens(control):
         if selection is not None:
             raise InvalidInputError(
                 f"selection is given for {name}, which chooses no tokens; give None there"

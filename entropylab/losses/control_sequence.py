@@ -17,7 +17,7 @@ from .controls.lp_reg import LpReg
 from .controls.random_clip import RandomClip
 from .controls.sample_weight import SampleWeight
 from .controls.steer import STEER
-from .interfaces import AdaptiveControl, Control, SelectingControl
+from .interfaces import AdaptiveControl, Control, SelectingControl, chooses_tokens, is_control
 
 _ONE_OF: dict[tuple[type, ...], str] = {
     (ClipCov, RandomClip): "drop gradients",
@@ -46,7 +46,7 @@ def as_controls(control: Any) -> tuple[Control, ...]:
         tuple(control) if isinstance(control, Sequence) and not isinstance(control, str) else (control,)
     )
     for one in controls:
-        if isinstance(one, type) or not isinstance(one, Control):
+        if not is_control(one):
             raise InvalidInputError(f"control={one!r} is not a control; give for example ClipCov.paper()")
     _refuse_pairs(controls)
     return controls
@@ -54,7 +54,7 @@ def as_controls(control: Any) -> tuple[Control, ...]:
 
 def covariance_on(controls: tuple[Control, ...]) -> str:
     """Logprobs of the covariance that the controls choose by and the log holds."""
-    return next((one.covariance_on for one in controls if isinstance(one, SelectingControl)), "current")
+    return next((one.covariance_on for one in controls if chooses_tokens(one)), "current")
 
 
 def update_control(control: Any, entropy: float) -> Any:
@@ -69,6 +69,8 @@ def update_control(control: Any, entropy: float) -> Any:
 
 
 def _refuse_pairs(controls: tuple[Control, ...]) -> None:
+    if len(controls) < 2:
+        return
     kinds = [type(one).__name__ for one in controls]
     for kind in kinds:
         if kinds.count(kind) > 1:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .backend import torch
 from .batch import TokenBatch, make_batch
 from .choosing import members, place
-from .interfaces import Chosen, Control, SelectingControl, Surrogate, Terms
+from .interfaces import Chosen, Control, Surrogate, Terms, chooses_tokens
 from .masking import count_of, gate_rows, nan_outside
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Controlled:
 
 def acts_on_chosen(surrogate: Surrogate, controls: Sequence[Control]) -> bool:
     """Whether the loss changes at the chosen tokens alone."""
-    return surrogate.scope == "token" and all(isinstance(one, SelectingControl) for one in controls)
+    return surrogate.scope == "token" and all(chooses_tokens(one) for one in controls)
 
 
 def changed_at_chosen(
@@ -60,26 +60,25 @@ def changed_at_chosen(
     assert found.per_response is not None
     assert found.slope is not None
     assert found.weight is not None
-    per_response, further, terms = found.per_response, (), None
-    if len(rows):
-        with torch.no_grad():
-            before = terms = surrogate.terms(tokens)
-        for one, chosen in zip(controls, every, strict=True):
-            assert chosen is not None
-            mask = members(chosen.rows, chosen.mask, rows, found.ratio)
-            terms = one.apply(tokens, terms, replace(chosen, rows=rows, mask=mask))
-        at = place(rows, found.ratio.shape[1])
-        _add(per_response, at[:1], (terms.value - before.value).double(), tokens.inside)
-        _add(found.slope, at, terms.slope - before.slope, tokens.inside)
-        _add(found.weight, at, terms.weight - before.weight, tokens.inside)
-        further = tuple((term * tokens.inside).squeeze(1).double() for term in terms.per_token)
-    per_response = gate_rows(found.inputs["logprobs"], per_response, found.slope)
-    for term in further:
-        per_response = per_response.index_add(0, at[0], term)
-    result = Controlled(per_response, found.weight, found.clipped, found.totals["clipped"])
-    if terms is None:
-        return result
-    return replace(result, extra=terms.extra, nonfinite=terms.nonfinite, reports=terms.reports)
+    n_clipped, source = found.totals["clipped"], found.inputs["logprobs"]
+    if len(rows) == 0:
+        per_response = gate_rows(source, found.per_response, found.slope)
+        return Controlled(per_response, found.weight, found.clipped, n_clipped)
+    with torch.no_grad():
+        before = terms = surrogate.terms(tokens)
+    for one, chosen in zip(controls, every, strict=True):
+        assert chosen is not None
+        mask = members(chosen.rows, chosen.mask, rows, found.ratio)
+        terms = one.apply(tokens, terms, replace(chosen, rows=rows, mask=mask))
+    at = place(rows, found.ratio.shape[1])
+    _add(found.per_response, at[:1], (terms.value - before.value).double(), tokens.inside)
+    _add(found.slope, at, terms.slope - before.slope, tokens.inside)
+    _add(found.weight, at, terms.weight - before.weight, tokens.inside)
+    per_response = gate_rows(source, found.per_response, found.slope)
+    for term in terms.per_token:
+        per_response = per_response.index_add(0, at[0], (term * tokens.inside).squeeze(1).double())
+    rest = (terms.extra, terms.nonfinite, terms.reports)
+    return Controlled(per_response, found.weight, found.clipped, n_clipped, *rest)
 
 
 def changed_everywhere(
@@ -102,7 +101,7 @@ def changed_everywhere(
     return Controlled(
         per_response,
         terms.weight + nan_outside(batch.inside),
-        None if free is None else free == 0,
+        None if free is None else free.bool().logical_not_(),
         n_clipped,
         terms.extra,
         terms.nonfinite,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .backend import torch
 from .batch import TokenBatch, make_batch
-from .fixed_point import as_number, exact_product_sum, exact_sum
+from .fixed_point import N_PARTS, as_number, parts_of, row_sums, weighted_row_sums
 from .masking import keep, nan_outside
 from .validation import check_tensors, check_values, resolve_validate
 
@@ -21,6 +22,16 @@ class Means:
 
     logprob: Tensor
     advantage: Tensor
+
+
+class RowMoments(NamedTuple):
+    """int64 [B] each; of ``fixed_point.row_sums``."""
+
+    lengths: Tensor
+    logprobs: Tensor
+    logprobs_left: Tensor | None
+    signal: Tensor
+    signal_left: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -58,24 +69,37 @@ def token_covariance(
     batch = make_batch(detached, torch.zeros_like(detached), advantages, mask)
     if resolve_validate(validate, logprobs):
         check_values(batch, mask, {"logprobs": logprobs, "advantages": advantages}, may_be_empty=False)
-    return centre(batch, means_of(moments(batch))).covariance + nan_outside(batch.inside)
+    moments = join_moments([row_moments(batch)])
+    return centre(batch, means_of(moments)).covariance + nan_outside(batch.inside)
 
 
 @torch.no_grad()
-def moments(batch: TokenBatch, covariance_on: str = "current") -> Tensor:
-    """int64 [5]: valid tokens, exact sums of their logprobs and of their advantages; they add up."""
-    logprobs = exact_sum(_centred_on(batch, covariance_on))
+def row_moments(batch: TokenBatch, covariance_on: str = "current") -> RowMoments:
+    """Valid tokens of each response, exact sums of their logprobs and of their negated advantages."""
+    logprobs = row_sums(_centred_on(batch, covariance_on))
     if batch.response_advantages is None:
-        advantages = -exact_sum(batch.signal)
-    else:
-        advantages = exact_product_sum(batch.response_advantages.squeeze(1), batch.lengths)
-    return torch.cat([batch.count.view(1), logprobs, advantages])
+        return RowMoments(batch.lengths, *logprobs, *row_sums(batch.signal))
+    shared = batch.response_advantages.squeeze(1)
+    return RowMoments(batch.lengths, *logprobs, *weighted_row_sums(-shared, batch.lengths))
+
+
+def join_moments(blocks: Sequence[RowMoments]) -> Tensor:
+    """int64 [7]: valid tokens, exact sums of their logprobs and of their negated advantages; they add up."""
+    lengths, logprobs, logprobs_left, signal, signal_left = (
+        None if part[0] is None else torch.cat(part) for part in zip(*blocks, strict=True)
+    )
+    assert lengths is not None
+    assert logprobs is not None
+    assert signal is not None
+    parts = (parts_of(logprobs, logprobs_left), parts_of(signal, signal_left))
+    return torch.cat([lengths.sum().view(1), *parts])
 
 
 def means_of(moments: Tensor) -> Means:
-    """The means that the moments [5] of a token set give."""
+    """The means that the moments [7] of a token set give."""
     count = moments[0].clamp(min=1).double()
-    return Means(as_number(moments[1:3]) / count, as_number(moments[3:5]) / count)
+    logprobs, negated = moments[1 : 1 + N_PARTS], moments[1 + N_PARTS :]
+    return Means(as_number(logprobs) / count, -as_number(negated) / count)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,6 +83,16 @@ class Control(Protocol):
         ...
 
 
+def is_control(value: object) -> TypeGuard[Control]:
+    """Whether an object (no class) is a control; ``isinstance`` with a protocol is slow."""
+    return not isinstance(value, type) and hasattr(value, "apply") and hasattr(value, "needs")
+
+
+def chooses_tokens(control: object) -> TypeGuard[SelectingControl]:
+    """Whether a control chooses tokens."""
+    return is_control(control) and hasattr(control, "key") and hasattr(control, "budget")
+
+
 @runtime_checkable
 class AdaptiveControl(Control, Protocol):
     """A control that steers the policy's entropy to a target; it is its own state, and frozen."""
@@ -112,7 +122,7 @@ class SelectingControl(Control, Protocol):
         ...
 
     def key(self, tokens: RankInputs) -> Tensor:
-        """What tokens are chosen by, the highest first, [B, T]; NaN or -inf where a token may not be chosen.
+        """What tokens are chosen by, the highest first, [B, T]; -inf where a token may not be chosen.
 
         Called on blocks of responses, so the key of a token may not depend on other responses.
         """

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .backend import torch
+from .fixed_point import LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,11 +66,9 @@ def keep(values: Tensor, inside: Tensor) -> Tensor:
     return values.nan_to_num(0.0, 0.0, 0.0).mul_(inside)
 
 
-def keep_finite(inside: Tensor, values: Tensor) -> Tensor:
-    """``inside``, with 0 also where ``values`` are not finite (or the largest number of their dtype)."""
-    largest = torch.finfo(values.dtype).max
-    marked = values.nan_to_num(torch.inf, torch.inf, -torch.inf)
-    return between(inside, marked, -largest, largest)
+def drop_large_(inside: Tensor, values: Tensor) -> Tensor:
+    """``inside``, set to 0 also where ``values`` are NaN or beyond ± ``LARGEST``; overwrites both."""
+    return inside.mul_(values.abs_().lt_(LARGEST))
 
 
 def between(inside: Tensor, values: Tensor, low: float, high: float) -> Tensor:
@@ -96,7 +95,12 @@ def as_indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """1 where ``mask`` is not 0, 0 elsewhere, in ``dtype``."""
     if mask.is_floating_point():
         return mask.detach().to(dtype, copy=True).ne_(0)
-    return mask.bool().to(torch.int32).to(dtype)
+    return from_bool(mask.bool(), dtype)
+
+
+def from_bool(marked: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 where ``marked``, 0 elsewhere, in ``dtype``; several times faster on a CPU than a direct cast."""
+    return marked.view(torch.uint8).to(dtype)
 
 
 def count_of(indicator: Tensor) -> Tensor:

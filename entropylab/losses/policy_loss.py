@@ -14,7 +14,7 @@ from .control_sequence import as_controls, covariance_on
 from .controlled import acts_on_chosen, changed_at_chosen, changed_everywhere
 from .covariance import centre, means_of
 from .full_kl import FullKL
-from .interfaces import Chosen, Control, SelectingControl, Surrogate
+from .interfaces import Chosen, Control, SelectingControl, Surrogate, chooses_tokens
 from .metrics import batch_metrics, token_tensors
 from .ranking import Ranked, rank
 from .reductions import REDUCTIONS, share_of_set
@@ -141,7 +141,7 @@ def policy_loss(
 
 def _chooses(control: Control, selection: Selection | None) -> TypeGuard[SelectingControl]:
     """Whether the control chooses its tokens inside this batch."""
-    return selection is None and isinstance(control, SelectingControl)
+    return selection is None and chooses_tokens(control)
 
 
 @torch.no_grad()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .backend import torch
 from .blocks import Collector, row_blocks
 from .covariance import Means, Shift
-from .masking import count_of
+from .masking import between, count_of, from_bool
 from .selection import unit_maxima
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class RankInputs:
     """What the key of a token may depend on."""
 
     covariance: Tensor
-    """[B, T]; NaN outside the valid tokens."""
+    """[B, T]; -inf outside the valid tokens."""
     clipped: Tensor | None
     """Bool [B, T]: the surrogate's ratio clip is active; None where it has none."""
     sample_ids: Tensor
@@ -31,12 +32,13 @@ class RankInputs:
     seed: int
     step: int
 
-    @property
-    def unclipped(self) -> Tensor:
-        """1 for valid tokens that the ratio clip leaves alone, 0 elsewhere."""
-        inside = self.covariance == self.covariance
-        free = inside if self.clipped is None else inside.logical_and_(~self.clipped)
-        return free.to(self.covariance.dtype)
+    def unclipped(self, low: float = -math.inf, high: float = math.inf) -> Tensor:
+        """1 for valid tokens of low < covariance < high that the ratio clip leaves alone, 0 elsewhere."""
+        if self.clipped is None:
+            free = torch.ones_like(self.covariance)
+        else:
+            free = from_bool(self.clipped.logical_not(), self.covariance.dtype)
+        return between(free, self.covariance, low, high)
 
 
 @dataclass(frozen=True)
@@ -73,25 +75,43 @@ def rank(
 ) -> Ranked:
     """The covariance of each token and the key of each control."""
     blocks = row_blocks(found.ratio)
-    collector, sums, candidates = Collector(len(found.ratio), len(blocks)), [], []
+    collector = Collector(len(found.ratio), len(blocks))
     covariances = _Covariances(found, means, covariance_on)
-    settings = {name: found.inputs[name] for name in ("seed", "step")}
-    for rows in blocks:
-        covariance = covariances.of(rows)
-        zeroed = covariance.nan_to_num(0.0)
-        sums.append(torch.stack([zeroed.sum(), zeroed.clamp_(min=0.0).sum()]))
-        clipped = None if found.clipped is None else found.clipped[rows]
-        given = RankInputs(covariance, clipped, found.sample_ids[rows], **settings)
-        keys = [one.key(given) for one in controls]
-        candidates.append([_candidates(key) for key in keys])
-        collector.put(rows, {"covariance": covariance, **_named(keys, covariance)})
+    parts = [_rank_block(collector, rows, found, covariances, controls) for rows in blocks]
+    sums, candidates = zip(*parts, strict=True)
     whole = collector.whole
     total, positive = torch.stack(sums).sum(0, dtype=torch.float64)
-    made = []
+    keys = []
     for i, counts in enumerate(zip(*candidates, strict=True)):
-        values = whole.get(f"values{i}", whole["covariance"])
-        made.append(Key(values, whole[f"maxima{i}"], torch.stack(counts).sum()))
-    return Ranked(whole["covariance"], total, positive, tuple(made))
+        values, maxima = whole.get(f"key{i}", whole["covariance"]), whole[f"maxima{i}"]
+        keys.append(Key(values, maxima, torch.stack(counts).sum()))
+    return Ranked(whole["covariance"], total, positive, tuple(keys))
+
+
+def _rank_block(
+    collector: Collector,
+    rows: slice,
+    found: Survey,
+    covariances: _Covariances,
+    controls: tuple[SelectingControl, ...],
+) -> tuple[Tensor, list[Tensor]]:
+    """Σ covariance and Σ max(covariance, 0), and how many tokens each control may choose."""
+    covariance = covariances.put(collector, rows)
+    filled = covariance.nan_to_num(-torch.inf)
+    clipped = None if found.clipped is None else found.clipped[rows]
+    settings = {name: found.inputs[name] for name in ("seed", "step")}
+    given = RankInputs(filled, clipped, found.sample_ids[rows], **settings)
+    candidates = []
+    for i, one in enumerate(controls):
+        key = one.key(given)
+        collector.put(f"maxima{i}", rows, unit_maxima(key))
+        if key is filled:
+            candidates.append(found.lengths[rows].sum())
+        else:
+            collector.put(f"key{i}", rows, key)
+            candidates.append(count_of(key.clone().gt_(-torch.inf)))
+    zeroed = covariance.nan_to_num(0.0)
+    return torch.stack([zeroed.sum(), zeroed.clamp_(min=0.0).sum()]), candidates
 
 
 class _Covariances:
@@ -105,18 +125,9 @@ class _Covariances:
         self._centre_logprob = Shift(means.logprob, found.ratio.dtype)
         self._centre_advantage = Shift(means.advantage, found.ratio.dtype)
 
-    def of(self, rows: slice) -> Tensor:
+    def put(self, collector: Collector, rows: slice) -> Tensor:
         covariance = self._centre_logprob(self._logprobs[rows])
         covariance.mul_(self._centre_advantage(self._advantages[rows]))
         ratio = self._ratio[rows]
-        return covariance.mul_(ratio / ratio)
-
-
-def _candidates(key: Tensor) -> Tensor:
-    return count_of((key > -torch.inf).to(key.dtype))
-
-
-def _named(keys: list[Tensor], covariance: Tensor) -> dict[str, Tensor]:
-    """The maxima of each key, and its values where they are not the covariances."""
-    maxima = {f"maxima{i}": unit_maxima(key) for i, key in enumerate(keys)}
-    return {**maxima, **{f"values{i}": key for i, key in enumerate(keys) if key is not covariance}}
+        collector.multiply("covariance", rows, covariance, ratio / ratio)
+        return collector.whole["covariance"][rows]

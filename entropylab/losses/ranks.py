@@ -12,7 +12,7 @@ from .backend import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-_N_MOMENTS = 5
+_N_SIZES = 3
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Whole:
     """The token set of all ranks."""
 
     moments: Tensor
-    """int64 [5], their sum over the ranks."""
+    """int64, their sum over the ranks."""
     n_padded: int
     """Tokens with padding, over all ranks: a bound of the valid ones that the host knows."""
     widest: int
@@ -30,7 +30,7 @@ class Whole:
 def meet(
     group: Any, moments: Tensor, n_padded: int, settings: object, failure: Exception | None = None
 ) -> Whole:
-    """Add the moments of all ranks; 64 bytes a rank. Waits for the device once, for the sizes.
+    """Add the moments of all ranks; 80 bytes a rank. Waits for the device once, for the sizes.
 
     Raises:
         InvalidInputError: on every rank, where one has failed or the ranks differ in their settings.
@@ -40,7 +40,7 @@ def meet(
     digest = zlib.crc32(repr(settings).encode())
     own = torch.tensor([n_padded, failure is not None, digest], device=moments.device)
     table = gather(group, torch.cat([moments, own]))
-    sizes, failed, digests = table[:, _N_MOMENTS:].T.tolist()
+    sizes, failed, digests = table[:, -_N_SIZES:].T.tolist()
     if failure is not None:
         raise failure
     if any(failed):
@@ -50,7 +50,7 @@ def meet(
             f"select_tokens(group=...) needs the same settings, dtype, seed and step on every rank; "
             f"ranks differ: {settings!r} here"
         )
-    return Whole(table[:, :_N_MOMENTS].sum(0), sum(sizes), max(sizes))
+    return Whole(table[:, :-_N_SIZES].sum(0), sum(sizes), max(sizes))
 
 
 def gather(group: Any, tensor: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .backend import torch
 from .batch import TokenBatch, compute_dtype, make_batch
 from .blocks import Collector, row_blocks
-from .covariance import moments
-from .masking import count_of, nan_outside
+from .covariance import RowMoments, join_moments, row_moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
     from .interfaces import Surrogate, Terms
 
-_N_MOMENTS = 5
+
+_SUMMED = ("log_ratio", "k3", "clipped")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Survey:
     lengths: Tensor
     """int64 [B]: valid tokens of each response."""
     moments: Tensor
-    """int64 [5], of ``covariance.moments``."""
+    """int64 [7], of ``covariance.join_moments``."""
     nonfinite: Tensor
     """0-d int64: tokens inside the mask with a non-finite input."""
     totals: Mapping[str, Tensor]
@@ -71,18 +71,38 @@ def survey(
 def _surveyed(inputs: dict[str, Any], surrogate: Surrogate, covariance_on: str, with_loss: bool) -> Survey:
     whole = surrogate.scope == "batch"
     blocks = [slice(None)] if whole else row_blocks(inputs["logprobs"])
-    collector, sums, numbers, largest = Collector(len(inputs["logprobs"]), len(blocks)), [], [], []
-    for rows in blocks:
-        batch = make_batch(**{name: _rows_of(value, rows) for name, value in inputs.items()})
-        terms = surrogate.terms(batch)
-        n_clipped = _put(collector, rows, batch, terms, with_loss)
-        sums.append(torch.cat([moments(batch, covariance_on), batch.nonfinite.view(1), n_clipped.view(1)]))
-        numbers.append(torch.stack([batch.log_ratio.sum(), (batch.ratio - batch.log_ratio).sub_(1.0).sum()]))
-        largest.append(largest_ratio(batch))
-    total, (log_ratio, k3) = torch.stack(sums).sum(0), torch.stack(numbers).sum(0, dtype=torch.float64)
-    totals = {"log_ratio": log_ratio, "k3": k3, "clipped": total[6], "ratio_max": torch.stack(largest).amax()}
-    kept = {"clipped": None, **collector.whole}
-    return Survey(inputs, moments=total[:_N_MOMENTS], nonfinite=total[_N_MOMENTS], totals=totals, **kept)
+    collector = Collector(len(inputs["logprobs"]), len(blocks))
+    parts = [_survey_block(collector, rows, inputs, surrogate, covariance_on, with_loss) for rows in blocks]
+    moments, nonfinite, sums, largest = zip(*parts, strict=True)
+    kept = collector.whole
+    totals = dict(zip(_SUMMED, torch.stack(sums).sum(0, dtype=torch.float64), strict=True))
+    return Survey(
+        inputs,
+        lengths=torch.cat([part.lengths for part in moments]),
+        moments=join_moments(moments),
+        nonfinite=torch.stack(nonfinite).sum(),
+        totals={**totals, "ratio_max": torch.stack(largest).amax()},
+        ratio=kept["ratio"],
+        clipped=kept.get("clipped"),
+        per_response=kept.get("per_response"),
+        slope=kept.get("slope"),
+        weight=kept.get("weight"),
+    )
+
+
+def _survey_block(
+    collector: Collector,
+    rows: slice,
+    inputs: dict[str, Any],
+    surrogate: Surrogate,
+    covariance_on: str,
+    with_loss: bool,
+) -> tuple[RowMoments, Tensor, Tensor, Tensor]:
+    """The small results of a block; all else is free after it, so the next block finds its memory in cache."""
+    batch = make_batch(**{name: _rows_of(value, rows) for name, value in inputs.items()})
+    terms = surrogate.terms(batch)
+    _put(collector, rows, batch, terms, with_loss)
+    return row_moments(batch, covariance_on), batch.nonfinite, *_sums(batch, terms)
 
 
 def _converted(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -95,25 +115,27 @@ def _converted(inputs: dict[str, Any]) -> dict[str, Any]:
     return {**{name: x.to(dtype) if name in floats else x for name, x in inputs.items()}, "sample_ids": ids}
 
 
-def largest_ratio(batch: TokenBatch) -> Tensor:
-    """0-d; 0 where there is no valid token."""
-    return (batch.ratio * batch.inside).amax() if batch.ratio.numel() else batch.ratio.sum()
-
-
-def _put(collector: Collector, rows: slice, batch: TokenBatch, terms: Terms, with_loss: bool) -> Tensor:
-    """Hand over what is kept of a block; returns how many tokens were clipped."""
-    outside = nan_outside(batch.inside)
-    parts = {"ratio": batch.ratio + outside, "lengths": batch.lengths}
-    if with_loss:
-        parts["per_response"] = terms.value.sum(1, dtype=torch.float64)
-        parts["slope"] = terms.slope
-        parts["weight"] = terms.weight + outside
-    n_clipped = torch.zeros_like(batch.count)
+def _sums(batch: TokenBatch, terms: Terms) -> tuple[Tensor, Tensor]:
+    """Over the tokens of a block: Σ D, Σ (exp(D) - 1 - D) and how many are clipped; and the largest ratio."""
+    ratio = batch.ratio * batch.inside
+    largest = ratio.amax() if ratio.numel() else ratio.sum()
+    clipped = torch.zeros_like(largest)
     if terms.unclipped is not None:
-        parts["clipped"] = terms.unclipped == 0
-        n_clipped = n_clipped + terms.unclipped.numel() - count_of(terms.unclipped)
-    collector.put(rows, parts)
-    return n_clipped
+        clipped = terms.unclipped.numel() - terms.unclipped.sum()
+    k3 = ratio.sub_(batch.log_ratio).sub_(batch.inside).sum()
+    return torch.stack([batch.log_ratio.sum(), k3, clipped]), largest
+
+
+def _put(collector: Collector, rows: slice, batch: TokenBatch, terms: Terms, with_loss: bool) -> None:
+    """Hand over what is kept of a block."""
+    valid = batch.inside / batch.inside
+    collector.multiply("ratio", rows, batch.ratio, valid)
+    if with_loss:
+        collector.put("per_response", rows, terms.value.sum(1, dtype=torch.float64))
+        collector.put("slope", rows, terms.slope)
+        collector.multiply("weight", rows, terms.weight, valid)
+    if terms.unclipped is not None:
+        collector.put("clipped", rows, terms.unclipped.bool().logical_not_())
 
 
 def _rows_of(value: Any, rows: slice) -> Any:

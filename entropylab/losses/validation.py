@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInputError, MissingInputError
 from .backend import torch
+from .fixed_point import LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .batch import TokenBatch
-
     from .survey import Survey
 
 
@@ -130,18 +130,19 @@ def _check_unique(sample_ids: Tensor) -> None:
 
 def _name_nonfinite(inside: Tensor, tensors: dict[str, Any]) -> None:
     for name, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor):
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or name == "mask":
             continue
         values = tensor.detach()
         values = values.unsqueeze(1).expand(inside.shape) if values.dim() == 1 else values
-        wrong = inside & ~torch.isfinite(values)
+        wrong = inside & ~(values.abs().double() < LARGEST)
         if bool(wrong.any()):
             row, column = _first_index(wrong)
             raise InvalidInputError(
                 f"{name}[{row}, {column}] is {values[row, column].item()} inside the mask "
-                f"({int(wrong.sum())} such values); mask these tokens out or mend their source"
+                f"({int(wrong.sum())} such values); mask these tokens out or mend their source: values must "
+                f"be finite and smaller than {LARGEST:.0f}"
             )
-    raise InvalidInputError("a log-ratio inside the mask overflows; check logprobs and old_logprobs")
+    raise InvalidInputError("values inside the mask are too large together; check logprobs and old_logprobs")
 
 
 def _first_index(marked: Tensor) -> tuple[int, int]:

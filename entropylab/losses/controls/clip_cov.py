@@ -73,13 +73,12 @@ class ClipCov:
         return TokenBudget(self.fraction, minimum=self.minimum)
 
     def key(self, tokens: RankInputs) -> Tensor:
-        """What tokens are chosen by, the highest first; NaN or -inf where a token may not be chosen."""
-        from ..masking import between
+        """What tokens are chosen by, the highest first; -inf where a token may not be chosen."""
         from ..selection import hash_key
 
         if self.select == "top":
             return tokens.covariance
-        eligible = between(tokens.unclipped, tokens.covariance, self.low, self.high)
+        eligible = tokens.unclipped(self.low, self.high)
         return hash_key(eligible, tokens.sample_ids, seed=tokens.seed, step=tokens.step)
 
     def choose_numpy(

@@ -102,7 +102,7 @@ class KLCov:
         return TokenBudget(self.fraction, self.count, self.minimum)
 
     def key(self, tokens: RankInputs) -> Tensor:
-        """What tokens are chosen by, the highest first; NaN or -inf where a token may not be chosen."""
+        """What tokens are chosen by, the highest first; -inf where a token may not be chosen."""
         return tokens.covariance
 
     def choose_numpy(

@@ -54,10 +54,10 @@ class RandomClip:
         return TokenBudget(self.fraction, minimum=self.minimum)
 
     def key(self, tokens: RankInputs) -> Tensor:
-        """What tokens are chosen by, the highest first; NaN or -inf where a token may not be chosen."""
+        """What tokens are chosen by, the highest first; -inf where a token may not be chosen."""
         from ..selection import hash_key
 
-        return hash_key(tokens.unclipped, tokens.sample_ids, seed=tokens.seed, step=tokens.step)
+        return hash_key(tokens.unclipped(), tokens.sample_ids, seed=tokens.seed, step=tokens.step)
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int
