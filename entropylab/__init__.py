@@ -20,11 +20,31 @@ _PUBLIC: dict[str, str] = {
     "REINFORCE": "losses.surrogates",
     "ImportanceSampling": "losses.surrogates",
     "PPOClip": "losses.surrogates",
+    "GSPO": "losses.surrogates",
+    "CISPO": "losses.surrogates",
+    "GPPO": "losses.surrogates",
+    "BAPO": "losses.surrogates",
     "ClipCov": "losses.controls.clip_cov",
     "KLCov": "losses.controls.kl_cov",
     "EntropyBonus": "losses.controls.entropy_bonus",
     "KLPenalty": "losses.controls.kl_penalty",
     "RandomClip": "losses.controls.random_clip",
+    "AdaptiveEntropyBonus": "losses.controls.adaptive_entropy",
+    "ForkingTokens": "losses.controls.forking_tokens",
+    "EntropyAdvantage": "losses.controls.entropy_advantage",
+    "STEER": "losses.controls.steer",
+    "EntroPIC": "losses.controls.entropic",
+    "SampleWeight": "losses.controls.sample_weight",
+    "LpReg": "losses.controls.lp_reg",
+    "QuantileBaseline": "losses.controls.quantile_baseline",
+    "TargetClipCov": "losses.controls.target_clip_cov",
+    "TargetKLCov": "losses.controls.target_kl_cov",
+    "update_control": "losses.control_sequence",
+    "Translation": "losses.translation",
+    "translate_settings": "losses.translation",
+    "Suggestion": "losses.suggestion",
+    "suggest_settings": "losses.suggestion",
+    "min_p_logprobs": "losses.min_p",
     "FullKL": "losses.full_kl",
     "PolicyLoss": "losses.policy_loss",
     "policy_loss": "losses.policy_loss",
@@ -58,20 +78,38 @@ if TYPE_CHECKING:
     from .analysis.tails import TailReport as TailReport, analyze_tails as analyze_tails
     from .errors import EntropylabError as EntropylabError
     from .losses.collective import Selection as Selection, select_tokens as select_tokens
+    from .losses.control_sequence import update_control as update_control
+    from .losses.controls.adaptive_entropy import AdaptiveEntropyBonus as AdaptiveEntropyBonus
     from .losses.controls.clip_cov import ClipCov as ClipCov
+    from .losses.controls.entropic import EntroPIC as EntroPIC
+    from .losses.controls.entropy_advantage import EntropyAdvantage as EntropyAdvantage
     from .losses.controls.entropy_bonus import EntropyBonus as EntropyBonus
+    from .losses.controls.forking_tokens import ForkingTokens as ForkingTokens
     from .losses.controls.kl_cov import KLCov as KLCov
     from .losses.controls.kl_penalty import KLPenalty as KLPenalty
+    from .losses.controls.lp_reg import LpReg as LpReg
+    from .losses.controls.quantile_baseline import QuantileBaseline as QuantileBaseline
     from .losses.controls.random_clip import RandomClip as RandomClip
+    from .losses.controls.sample_weight import SampleWeight as SampleWeight
+    from .losses.controls.steer import STEER as STEER
+    from .losses.controls.target_clip_cov import TargetClipCov as TargetClipCov
+    from .losses.controls.target_kl_cov import TargetKLCov as TargetKLCov
     from .losses.covariance import token_covariance as token_covariance
     from .losses.full_kl import FullKL as FullKL
     from .losses.methods import METHODS as METHODS, Method as Method
+    from .losses.min_p import min_p_logprobs as min_p_logprobs
     from .losses.policy_loss import PolicyLoss as PolicyLoss, policy_loss as policy_loss
+    from .losses.suggestion import Suggestion as Suggestion, suggest_settings as suggest_settings
     from .losses.surrogates import (
+        BAPO as BAPO,
+        CISPO as CISPO,
+        GPPO as GPPO,
+        GSPO as GSPO,
         REINFORCE as REINFORCE,
         ImportanceSampling as ImportanceSampling,
         PPOClip as PPOClip,
     )
+    from .losses.translation import Translation as Translation, translate_settings as translate_settings
     from .record.reader import Problem as Problem, Run as Run, open_run as open_run, open_runs as open_runs
     from .record.recorder import Recorder as Recorder
     from .record.token_sampling import TokenSampling as TokenSampling

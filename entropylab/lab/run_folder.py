@@ -28,6 +28,7 @@ def run_config(method: LabMethod, settings: LabSettings) -> dict[str, Any]:
         "surrogate": to_dict(method.surrogate),
         "control": to_dict(method.control),
         "release_step": method.release_step,
+        **({} if method.advantages is None else {"advantages": to_dict(method.advantages)}),
         "start": settings.start.name,
         "warm_up": {**asdict(settings.start), "operator_weights": list(settings.start.operator_weights)},
         **flat,

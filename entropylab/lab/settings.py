@@ -43,7 +43,8 @@ class Start:
 class LabMethod:
     """One arm of an experiment: a label, the row of METHODS it belongs to, surrogate and control.
 
-    The control acts on the rollouts before ``release_step``; None keeps it on to the end.
+    The control acts on the rollouts before ``release_step``; None keeps it on to the end. ``advantages``
+    makes the advantages from rewards and prompts (a ``QuantileBaseline``); None: those of GRPO.
     """
 
     label: str
@@ -51,6 +52,7 @@ class LabMethod:
     surrogate: Any
     control: Any = None
     release_step: int | None = None
+    advantages: Any = None
 
     def control_at(self, step: int) -> Any:
         """The control that acts on the rollout of a step, None where it has been released."""
@@ -119,7 +121,7 @@ def method_from_table(key: str) -> LabMethod:
     if key not in METHODS:
         raise UnknownNameError(f"unknown method {key!r}: choose one of {', '.join(METHODS)}")
     row = METHODS[key]
-    return LabMethod(key, key, row.surrogate, row.control)
+    return LabMethod(key, key, row.surrogate, row.control, advantages=row.advantages)
 
 
 START_A = Start("A", stop=750, seed=2)

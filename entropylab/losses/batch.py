@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .masking import as_indicator, between, count_of, keep, keep_finite
+from .masking import as_indicator, between, count_of, drop_large_, keep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,18 +25,16 @@ class TokenBatch:
 
     source: Tensor
     """Logprobs as given, with gradient; not safe outside the valid tokens."""
-    logprobs: Tensor
-    """Logprobs; 0 outside the valid tokens."""
     log_ratio: Tensor
     """log π/π_old clamped to ±20; 0 outside the valid tokens."""
     ratio: Tensor
     """exp of the log-ratio; 1 outside the valid tokens."""
-    advantages: Tensor
-    """[B, T] or [B, 1], finite."""
     signal: Tensor
     """-A [B, T], 0 outside the valid tokens: the factor of every surrogate."""
+    response_advantages: Tensor | None
+    """[B, 1], finite, where the tokens of a response share one; else None."""
     inside: Tensor
-    """1 for valid tokens (inside the mask and finite in every input that is used), 0 elsewhere."""
+    """1 for valid tokens (inside the mask, finite and below a million in every input used), 0 elsewhere."""
     lengths: Tensor
     """int64 [B]: valid tokens of each response."""
     count: Tensor
@@ -51,8 +49,8 @@ class TokenBatch:
     """As given, with gradient, in the compute dtype; not safe outside the valid tokens."""
     full_kl: Callable[..., Tensor] | None
     """Full-vocabulary KL divergence at flat rows."""
-    sample_ids: Tensor | None
-    """int64 [B]; None: rows are numbered."""
+    sample_ids: Tensor
+    """int64 [B]; the numbers of the rows where none were given."""
     seed: int
     step: int
 
@@ -61,15 +59,37 @@ class TokenBatch:
         """[B, T]."""
         return self.inside.shape
 
-    def row_ids(self) -> Tensor:
-        """The sample ids, int64 [B]; the numbers of the rows where none were given."""
-        if self.sample_ids is not None:
-            return self.sample_ids
-        return torch.arange(len(self.inside), device=self.inside.device)
+    @property
+    def logprobs(self) -> Tensor:
+        """Logprobs without gradient; 0 outside the valid tokens."""
+        return keep(self.source.detach(), self.inside)
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the valid tokens of values that are 0 elsewhere; 0 where there is no valid token."""
         return values.sum() / self.count.clamp(min=1)
+
+    def at(self, rows: Tensor, inside: Tensor) -> TokenBatch:
+        """The tokens at flat ``rows`` [k], as responses of one token, valid where ``inside`` [k, 1] is 1."""
+        row, column = rows // self.shape[1], rows % self.shape[1]
+
+        def pick(values: Tensor) -> Tensor:
+            return values[row, column].unsqueeze(1)
+
+        advantages, reference, entropy = self.response_advantages, self.ref_logprobs, self.entropy
+        return replace(
+            self,
+            source=pick(self.source),
+            log_ratio=pick(self.log_ratio),
+            ratio=pick(self.ratio),
+            signal=pick(self.signal),
+            old_logprobs=pick(self.old_logprobs),
+            ref_logprobs=None if reference is None else pick(reference),
+            entropy=None if entropy is None else pick(entropy),
+            response_advantages=None if advantages is None else advantages[row],
+            inside=inside,
+            lengths=inside.squeeze(1).long(),
+            sample_ids=self.sample_ids[row],
+        )
 
 
 def make_batch(
@@ -86,30 +106,32 @@ def make_batch(
     step: int = 0,
 ) -> TokenBatch:
     """The safe token set of checked tensors. Give only the optional inputs that are used."""
-    dtype = torch.float64 if logprobs.dtype == torch.float64 else torch.float32
+    dtype = compute_dtype(logprobs)
     source, entropy = logprobs.to(dtype), None if entropy is None else entropy.to(dtype)
     old_logprobs = old_logprobs.detach().to(dtype)
     ref_logprobs = None if ref_logprobs is None else ref_logprobs.detach().to(dtype)
     advantages = advantages.detach().to(dtype)
-    advantages = advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
+    shared = advantages.dim() == 1
+    advantages = advantages.unsqueeze(1) if shared else advantages
     with torch.no_grad():
         inside = as_indicator(mask, dtype)
         n_masked = count_of(inside)
         log_ratio = source.detach() - old_logprobs
-        for values in (log_ratio, advantages, ref_logprobs, entropy):
+        probe = log_ratio + advantages
+        for values in (source, ref_logprobs, entropy):
             if values is not None:
-                inside = keep_finite(inside, values.detach())
+                probe.add_(values.detach())
+        inside = drop_large_(inside, probe)
         lengths = inside.sum(1).long()
         count = lengths.sum()
         advantages = advantages.nan_to_num(0.0, 0.0, 0.0)
         log_ratio = _clamp_(log_ratio, inside)
         return TokenBatch(
             source=source,
-            logprobs=keep(source, inside),
             log_ratio=log_ratio,
             ratio=log_ratio.exp(),
-            advantages=advantages,
-            signal=(inside * advantages).neg_(),
+            signal=(advantages * inside).neg_(),
+            response_advantages=advantages if shared else None,
             inside=inside,
             lengths=lengths,
             count=count,
@@ -118,10 +140,15 @@ def make_batch(
             ref_logprobs=ref_logprobs,
             entropy=entropy,
             full_kl=full_kl,
-            sample_ids=sample_ids,
+            sample_ids=torch.arange(len(inside), device=inside.device) if sample_ids is None else sample_ids,
             seed=seed,
             step=step,
         )
+
+
+def compute_dtype(logprobs: Tensor) -> torch.dtype:
+    """fp64 for fp64 logprobs, fp32 otherwise."""
+    return torch.float64 if logprobs.dtype == torch.float64 else torch.float32
 
 
 def log_ratio_to(batch: TokenBatch, reference: Tensor) -> Tensor:

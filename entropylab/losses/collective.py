@@ -1,8 +1,9 @@
 """Choosing tokens once on a whole batch, and applying that choice to its micro-batches.
 
 A choice made inside a micro-batch depends on how the batch was split: means, ranks and counts are then those
-of the piece. A ``Selection`` holds the chosen tokens by (sample_id, position), so any split gives the same
-tokens.
+of the piece. A ``Selection`` holds the chosen tokens by (sample_id, position), so any split over
+micro-batches and ranks gives the same tokens, to the bit: the means come from exact sums, the order has no
+ties.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInputError, MissingInputError
 from .advice import advise
 from .backend import torch
-from .batch import TokenBatch, make_batch
-from .covariance import Means, centre
-from .interfaces import Control, SelectingControl, Surrogate
-from .masking import count_of
-from .selection import chosen_rows
+from .candidates import Candidates, first_of, local_candidates, repeated, unpacked
+from .choosing import place
+from .covariance import Means, means_of
+from .interfaces import Chosen, Control, SelectingControl, Surrogate, chooses_tokens
+from .micro_batches import joined
+from .ranking import rank
+from .ranks import Whole, gather, meet
+from .selection import mark_rows
 from .surrogates import DEFAULT_SURROGATE
-from .validation import check_tensors, check_values, resolve_validate
+from .survey import Survey, survey
+from .validation import check_values, resolve_validate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,15 +63,25 @@ class Selection:
 
     def mask(self, sample_ids: Tensor, length: int) -> Tensor:
         """The chosen tokens of responses ``sample_ids`` [B] at positions below ``length``, bool [B, T]."""
-        rows = len(sample_ids)
-        marks = torch.zeros(rows * length + 1, dtype=torch.bool, device=sample_ids.device)
-        if self.limit and rows:
-            ordered, order = sample_ids.sort()
-            place = torch.searchsorted(ordered, self.sample_ids).clamp(max=rows - 1)
-            here = (ordered[place] == self.sample_ids) & (self.positions < length)
-            here &= torch.arange(self.limit, device=here.device) < self.count
-            marks[torch.where(here, order[place] * length + self.positions, rows * length)] = True
-        return marks[:-1].view(rows, length)
+        return mark_rows(*self._find(sample_ids, length), (len(sample_ids), length))
+
+    def within(self, sample_ids: Tensor, ratio: Tensor) -> Chosen:
+        """The chosen tokens of responses ``sample_ids`` [B]; ``ratio`` [B, T] is NaN where none is valid."""
+        rows, here = self._find(sample_ids, ratio.shape[1])
+        if len(rows):
+            here = here & ~ratio[place(rows, ratio.shape[1])].isnan()
+        return Chosen(rows, here.to(ratio.dtype).unsqueeze(1), self.count)
+
+    def _find(self, sample_ids: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Flat rows [limit] of the chosen tokens, and which of them are there."""
+        n_rows = len(sample_ids)
+        if not n_rows * length:
+            return self.positions[:0], self.positions[:0] > 0
+        ordered, order = sample_ids.sort()
+        place = torch.searchsorted(ordered, self.sample_ids.contiguous()).clamp(max=n_rows - 1)
+        here = (ordered[place] == self.sample_ids) & (self.positions < length)
+        here &= torch.arange(self.limit, device=here.device) < self.count
+        return torch.where(here, order[place] * length + self.positions, 0), here
 
 
 @torch.no_grad()
@@ -79,11 +94,18 @@ def select_tokens(
     *,
     surrogate: Surrogate = DEFAULT_SURROGATE,
     sample_ids: Tensor | Sequence[Tensor] | None = None,
+    group: Any = None,
     validate: bool | None = None,
     seed: int = 0,
     step: int = 0,
 ) -> Selection:
     """Let ``control`` choose its tokens on a whole batch; give the result to ``policy_loss(selection=...)``.
+
+    With ``group``, the batch is that of all its ranks, and every rank gets the same selection: the same
+    tokens as one process with all responses, whatever the layout. Two collectives: 80 bytes a rank (sizes
+    and exact sums), then min(k, tokens of the largest rank) candidates of 32 bytes from each rank to each;
+    only tensors of the inputs' device, so any backend goes. It waits for the device once, for the sizes;
+    without ``group`` never. ``covariance_on="old"`` needs no forward pass: give the old logprobs for both.
 
     Args:
         control: ``ClipCov``, ``KLCov`` or another control that chooses tokens.
@@ -92,38 +114,82 @@ def select_tokens(
         advantages: like ``logprobs``, or [B] each.
         mask: bool or 0/1, like ``logprobs``.
         surrogate: the one of the loss: tokens that it clips are not eligible for a random draw.
-        sample_ids: int64 [B], global ids of the responses; None numbers the rows.
-        validate: check values (waits for the device); None: on for CPU tensors, off elsewhere.
+        sample_ids: int64 [B], global ids of the responses; None numbers the rows. Needed with ``group``.
+        group: a ``torch.distributed`` group; every rank of it must call. A rank may have no valid token, or
+            no response at all: tensors [0, T].
+        validate: check values (waits for the device); None: on for CPU tensors, off elsewhere. Where one
+            rank of a group finds a fault, all raise.
         seed: seed of random choices.
         step: training step, so that choices differ between steps.
 
     Raises:
-        InvalidInputError: a control that chooses no tokens, or inputs as in ``policy_loss``.
+        InvalidInputError: a control that chooses no tokens, inputs as in ``policy_loss``, or ranks that
+            differ in their settings or share a sample id.
+        MissingInputError: ``group`` without ``sample_ids``.
     """
-    if isinstance(control, type) or not isinstance(control, SelectingControl):
+    if not chooses_tokens(control):
         raise InvalidInputError(f"control={control!r} chooses no tokens; give for example ClipCov or KLCov")
     names = ("logprobs", "old_logprobs", "advantages", "mask", "sample_ids")
     given = dict(zip(names, (logprobs, old_logprobs, advantages, mask, sample_ids), strict=True))
-    tensors = _joined({name: value for name, value in given.items() if value is not None})
-    batch = _batch_of(tensors, seed, step)
+    tensors = joined({name: value for name, value in given.items() if value is not None})
+    if group is not None and sample_ids is None:
+        raise MissingInputError("select_tokens(group=...) needs sample_ids=, ids that no other rank has")
     checked = resolve_validate(validate, tensors["logprobs"])
-    if checked:
-        check_values(batch, tensors["mask"], tensors, may_be_empty=False)
-    centred = centre(batch, control.covariance_on)
-    if checked:
-        advise(control, batch, centred)
-    limit = control.budget.of(batch.inside.numel())
-    chosen = control.choose(batch, centred, surrogate.terms(batch).unclipped, limit)
-    lowest = torch.where(chosen.bool(), centred.covariance, torch.inf)
+    inputs = {**tensors, "seed": seed, "step": step}
+    found = survey(inputs, surrogate, covariance_on=control.covariance_on, with_loss=False)
+    failure = _failure(found, tensors, may_be_empty=group is not None) if checked else None
+    settings = (control, surrogate, seed, step, found.ratio.dtype)
+    whole = meet(group, found.moments, found.ratio.numel(), settings, failure)
+    if failure is not None:
+        raise failure
+    chosen = _chosen(control, found, whole, group, checked)
+    count, means = (chosen.keys > -torch.inf).sum(), means_of(whole.moments)
+    lowest = torch.where(chosen.keys > -torch.inf, chosen.covariance, torch.inf)
     return Selection(
         control,
-        *_identities(batch, chosen, limit),
-        count=count_of(chosen),
-        mean_logprob=centred.means.logprob,
-        mean_advantage=centred.means.advantage,
-        threshold=lowest.min() if lowest.numel() else lowest.new_tensor(torch.inf),
-        numbered_rows=len(batch.inside) if sample_ids is None else None,
+        chosen.sample_ids,
+        chosen.positions,
+        count=count,
+        mean_logprob=means.logprob,
+        mean_advantage=means.advantage,
+        threshold=lowest.min() if len(lowest) else lowest.new_tensor(torch.inf),
+        numbered_rows=len(tensors["logprobs"]) if sample_ids is None else None,
     )
+
+
+def _chosen(control: SelectingControl, found: Survey, whole: Whole, group: Any, checked: bool) -> Candidates:
+    """The chosen tokens of all ranks, in the order (sample_id, position), fillers last."""
+    ranked = rank(found, means_of(whole.moments), control.covariance_on, (control,))
+    if checked:
+        _check_whole(control, found, whole, ranked.covariance, group)
+    limit, count = control.budget.of(whole.n_padded), control.budget.of_tensor(whole.moments[0])
+    own_limit = min(limit, ranked.covariance.numel())
+    own = local_candidates(ranked.keys[0], found.sample_ids, ranked.covariance, count, own_limit)
+    if group is None:
+        return own
+    every = gather(group, own.packed(min(limit, whole.widest)))
+    chosen = first_of(unpacked(every.flatten(0, 1)), count, limit)
+    if checked and bool(repeated(chosen)):
+        raise InvalidInputError("two ranks gave the same sample_ids; give each response one id of its own")
+    return chosen
+
+
+def _failure(found: Survey, tensors: dict[str, Tensor], *, may_be_empty: bool) -> Exception | None:
+    """The error of a value check, kept until the other ranks know of it."""
+    try:
+        check_values(found, tensors["mask"], tensors, may_be_empty=may_be_empty)
+    except InvalidInputError as error:
+        return error
+    return None
+
+
+def _check_whole(
+    control: SelectingControl, found: Survey, whole: Whole, covariance: Tensor, group: Any
+) -> None:
+    if group is None:
+        advise(control, found, covariance)
+    elif not bool(whole.moments[0] > 0):
+        raise InvalidInputError("mask is empty on every rank of the group: no token to choose from")
 
 
 def align_selections(
@@ -154,16 +220,16 @@ def _spread(selection: Any, controls: tuple[Control, ...]) -> tuple[Any, ...]:
                 f"selection must be a Selection or a list of {len(controls)}, one a control"
             )
         return tuple(selection)
-    if sum(isinstance(one, SelectingControl) for one in controls) != 1:
+    if sum(chooses_tokens(one) for one in controls) != 1:
         raise InvalidInputError(
             "selection is one Selection, but not exactly one control chooses tokens; give a list"
         )
-    return tuple(selection if isinstance(one, SelectingControl) else None for one in controls)
+    return tuple(selection if chooses_tokens(one) else None for one in controls)
 
 
 def _check_pair(control: Control, selection: Any) -> None:
     name = type(control).__name__
-    if not isinstance(control, SelectingControl):
+    if not chooses_tokens(control):
         if selection is not None:
             raise InvalidInputError(
                 f"selection is given for {name}, which chooses no tokens; give None there"
@@ -172,50 +238,3 @@ def _check_pair(control: Control, selection: Any) -> None:
         raise InvalidInputError(f"selection for {name} is {selection!r}; make one with select_tokens")
     elif selection.control != control:
         raise InvalidInputError(f"selection was made by {selection.control!r}, not by {control!r}")
-
-
-def _batch_of(tensors: dict[str, Tensor], seed: int, step: int) -> TokenBatch:
-    required = (tensors[name] for name in ("logprobs", "old_logprobs", "advantages", "mask"))
-    return make_batch(*required, sample_ids=tensors.get("sample_ids"), seed=seed, step=step)
-
-
-def _identities(batch: TokenBatch, chosen: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """(sample_id, position) of the chosen tokens, [limit] each, sorted; fillers at the end."""
-    length = chosen.shape[1]
-    ids = batch.row_ids()
-    if limit == 0:
-        return ids[:0], ids[:0]
-    ids, order = ids.sort()
-    flat, _ = chosen_rows(chosen[order], limit)
-    return ids[flat // length], flat % length
-
-
-def _joined(given: dict[str, Any]) -> dict[str, Tensor]:
-    """One padded tensor for each name, from tensors or from lists of micro-batches."""
-    if isinstance(given["logprobs"], torch.Tensor):
-        check_tensors(**given)
-        return given
-    lengths = {name: len(value) for name, value in given.items() if isinstance(value, Sequence)}
-    if len(lengths) < len(given) or len(set(lengths.values())) > 1 or 0 in lengths.values():
-        raise InvalidInputError(
-            f"give lists of equally many micro-batches for {', '.join(given)}; got {lengths}"
-        )
-    for pieces in zip(*given.values(), strict=True):
-        check_tensors(**dict(zip(given, pieces, strict=True)))
-    longest = max(piece.shape[1] for piece in given["logprobs"])
-    return {name: torch.cat([_padded(piece, longest) for piece in _alike(name, given)]) for name in given}
-
-
-def _alike(name: str, given: dict[str, Any]) -> list[Tensor]:
-    """The pieces of one name; advantages all [B, T] where some are."""
-    pieces = list(given[name])
-    if name == "advantages" and len({piece.dim() for piece in pieces}) > 1:
-        pairs = zip(pieces, given["logprobs"], strict=True)
-        return [a if a.dim() == 2 else a.unsqueeze(1).expand(l.shape) for a, l in pairs]
-    return pieces
-
-
-def _padded(piece: Tensor, length: int) -> Tensor:
-    if piece.dim() == 1:
-        return piece
-    return torch.nn.functional.pad(piece, (0, length - piece.shape[1]))

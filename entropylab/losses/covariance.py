@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .backend import torch
 from .batch import TokenBatch, make_batch
+from .fixed_point import N_PARTS, as_number, parts_of, row_sums, weighted_row_sums
 from .masking import keep, nan_outside
 from .validation import check_tensors, check_values, resolve_validate
 
@@ -22,6 +24,16 @@ class Means:
     advantage: Tensor
 
 
+class RowMoments(NamedTuple):
+    """int64 [B] each; of ``fixed_point.row_sums``."""
+
+    lengths: Tensor
+    logprobs: Tensor
+    logprobs_left: Tensor | None
+    signal: Tensor
+    signal_left: Tensor | None
+
+
 @dataclass(frozen=True)
 class Centred:
     """What the covariance of each token is made of; without gradient."""
@@ -32,7 +44,6 @@ class Centred:
     """[B, T] or [B, 1], minus the mean."""
     covariance: Tensor
     """[B, T], their product; 0 outside the valid tokens."""
-    means: Means
 
 
 def token_covariance(
@@ -58,31 +69,60 @@ def token_covariance(
     batch = make_batch(detached, torch.zeros_like(detached), advantages, mask)
     if resolve_validate(validate, logprobs):
         check_values(batch, mask, {"logprobs": logprobs, "advantages": advantages}, may_be_empty=False)
-    return centre(batch).covariance + nan_outside(batch.inside)
+    moments = join_moments([row_moments(batch)])
+    return centre(batch, means_of(moments)).covariance + nan_outside(batch.inside)
 
 
 @torch.no_grad()
-def centre(batch: TokenBatch, covariance_on: str = "current", means: Means | None = None) -> Centred:
-    """Centre logprobs and advantages at their means over the valid tokens, or at given ``means``."""
-    logprobs = batch.logprobs if covariance_on == "current" else keep(batch.old_logprobs, batch.inside)
-    means = means or _means(batch, logprobs)
-    centred_logprob = _minus(logprobs, means.logprob).mul_(batch.inside)
-    centred_advantage = _minus(batch.advantages, means.advantage)
-    return Centred(centred_logprob, centred_advantage, centred_logprob * centred_advantage, means)
+def row_moments(batch: TokenBatch, covariance_on: str = "current") -> RowMoments:
+    """Valid tokens of each response, exact sums of their logprobs and of their negated advantages."""
+    logprobs = row_sums(_centred_on(batch, covariance_on))
+    if batch.response_advantages is None:
+        return RowMoments(batch.lengths, *logprobs, *row_sums(batch.signal))
+    shared = batch.response_advantages.squeeze(1)
+    return RowMoments(batch.lengths, *logprobs, *weighted_row_sums(-shared, batch.lengths))
 
 
-def _means(batch: TokenBatch, logprobs: Tensor) -> Means:
-    count = batch.count.clamp(min=1).double()
-    logprob = logprobs.sum(dtype=torch.float64) / count
-    if batch.advantages.shape[1] == 1:
-        total = (batch.advantages.double().squeeze(1) * batch.lengths).sum()
-    else:
-        total = -batch.signal.sum(dtype=torch.float64)
-    return Means(logprob, total / count)
+def join_moments(blocks: Sequence[RowMoments]) -> Tensor:
+    """int64 [7]: valid tokens, exact sums of their logprobs and of their negated advantages; they add up."""
+    lengths, logprobs, logprobs_left, signal, signal_left = (
+        None if part[0] is None else torch.cat(part) for part in zip(*blocks, strict=True)
+    )
+    assert lengths is not None
+    assert logprobs is not None
+    assert signal is not None
+    parts = (parts_of(logprobs, logprobs_left), parts_of(signal, signal_left))
+    return torch.cat([lengths.sum().view(1), *parts])
 
 
-def _minus(values: Tensor, mean: Tensor) -> Tensor:
-    """``values`` minus an fp64 mean, in two steps so that an fp32 offset of 1e4 costs no digits."""
-    leading = mean.to(values.dtype)
-    rest = (mean - leading.double()).to(values.dtype)
-    return (values - leading).sub_(rest)
+def means_of(moments: Tensor) -> Means:
+    """The means that the moments [7] of a token set give."""
+    count = moments[0].clamp(min=1).double()
+    logprobs, negated = moments[1 : 1 + N_PARTS], moments[1 + N_PARTS :]
+    return Means(as_number(logprobs) / count, -as_number(negated) / count)
+
+
+@torch.no_grad()
+def centre(batch: TokenBatch, means: Means, covariance_on: str = "current") -> Centred:
+    """Centre logprobs and advantages at the means."""
+    dtype, advantages = batch.inside.dtype, batch.response_advantages
+    centred_logprob = Shift(means.logprob, dtype)(_centred_on(batch, covariance_on)).mul_(batch.inside)
+    given = batch.signal.neg() if advantages is None else advantages
+    centred_advantage = Shift(means.advantage, dtype)(given)
+    return Centred(centred_logprob, centred_advantage, centred_logprob * centred_advantage)
+
+
+def _centred_on(batch: TokenBatch, covariance_on: str) -> Tensor:
+    return batch.logprobs if covariance_on == "current" else keep(batch.old_logprobs, batch.inside)
+
+
+class Shift:
+    """Subtracts an fp64 mean, in two steps so that an fp32 offset of 1e4 costs no digits."""
+
+    def __init__(self, mean: Tensor, dtype: torch.dtype) -> None:
+        self._leading = mean.to(dtype)
+        self._rest = (mean - self._leading.double()).to(dtype)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """A fresh tensor."""
+        return (values - self._leading).sub_(self._rest)

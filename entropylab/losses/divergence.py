@@ -62,11 +62,8 @@ def summed_divergence(batch: TokenBatch, log_ratio: Tensor, name: str, factor: T
 def full_divergence(batch: TokenBatch, rows: Tensor, counts: Tensor, direction: str) -> tuple[Tensor, Tensor]:
     """Full KL [k] at flat rows and how many were not finite; 0 there and where a row does not count."""
     assert batch.full_kl is not None
-    if isinstance(batch.full_kl, FullKL):
-        batch.full_kl.check_rows(batch.shape)
-        values = batch.full_kl(rows, direction)
-    else:
-        values = batch.full_kl(rows)
+    named = (direction,) if isinstance(batch.full_kl, FullKL) else ()
+    values = batch.full_kl(rows, *named)
     if not isinstance(values, torch.Tensor) or values.shape != rows.shape:
         shape = list(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
         raise InvalidInputError(

@@ -2,8 +2,9 @@
 
 Each token's draw depends on its own identity alone, so it is the same whatever the batch layout.
 The row (sample_id) and the column (position) are hashed once each with two 32-bit multiplications and
-xor-shifts; a token joins the two and is mixed again. Only wrapping 32-bit arithmetic is used. 24 bits are
-exact in fp32; tokens of equal hash go by (sample_id, position).
+xor-shifts; a token joins the two and is mixed again, as signed words, so that shifts keep the sign. Only
+wrapping 32-bit arithmetic is used. 24 bits are exact in fp32; tokens of equal hash go by
+(sample_id, position).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ MIX_A = 0x7FEB352D
 MIX_B = 0x846CA68B
 COLUMN_SALT = 0x9E3779B9
 WORD = 0xFFFFFFFF
+LARGEST_HASH = 2**24 - 1
 
 
 def mix_word(x: int) -> int:
@@ -53,6 +55,6 @@ def token_hash(sample_ids: Any, positions: Any, *, seed: int, step: int) -> NDAr
     high = (ids >> np.uint64(32)).astype(np.uint32)
     rows = _mix(_mix(low ^ np.uint32(key)) ^ high)
     columns = _mix(np.asarray(positions).astype(np.uint32) ^ np.uint32(mix_word(key ^ COLUMN_SALT)))
-    x = (rows ^ columns) * np.uint32(MIX_A)
-    x = (x ^ (x >> np.uint32(15))) * np.uint32(MIX_B)
-    return (x >> np.uint32(8)).astype(np.int64)
+    x = ((rows ^ columns) * np.uint32(MIX_A)).view(np.int32)
+    x = ((x ^ (x >> np.int32(15))).view(np.uint32) * np.uint32(MIX_B)).view(np.int32)
+    return LARGEST_HASH // 2 - (x >> np.int32(8)).astype(np.int64)

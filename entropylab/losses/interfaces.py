@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .batch import TokenBatch
-    from .covariance import Centred
+    from .ranking import RankInputs
     from .token_budget import TokenBudget
 
 
@@ -37,24 +38,31 @@ class Terms:
     """0-d terms with gradient, added after the reduction."""
     nonfinite: tuple[Tensor, ...] = ()
     """0-d counts of non-finite values that a control met and left out."""
+    reports: Mapping[str, Tensor] = field(default_factory=dict)
+    """0-d numbers that a surrogate or control reports beside the metrics of every loss, by name."""
 
 
 @dataclass(frozen=True)
 class Chosen:
     """The tokens that a control chose."""
 
+    rows: Tensor
+    """int64 [k]: their flat rows in the batch, and fillers up to the static bound k."""
     mask: Tensor
-    """0/1 [B, T]."""
+    """0/1 [k, 1]: which of them are no fillers."""
     count: Tensor
     """0-d: how many, in the token set on which the choice was made."""
-    limit: int
-    """Static bound of the number of chosen tokens in this batch."""
     share: Tensor | float = 1.0
     """This batch's share of a larger set, where the choice was made inside this batch alone."""
 
 
 class Surrogate(Protocol):
     """A policy-gradient objective for each token."""
+
+    @property
+    def scope(self) -> str:
+        """What the terms of a token depend on: the ``token`` alone, its ``response``, or the ``batch``."""
+        ...
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token, to be minimised."""
@@ -75,9 +83,33 @@ class Control(Protocol):
         ...
 
 
+def is_control(value: object) -> TypeGuard[Control]:
+    """Whether an object (no class) is a control; ``isinstance`` with a protocol is slow."""
+    return not isinstance(value, type) and hasattr(value, "apply") and hasattr(value, "needs")
+
+
+def chooses_tokens(control: object) -> TypeGuard[SelectingControl]:
+    """Whether a control chooses tokens."""
+    return is_control(control) and hasattr(control, "key") and hasattr(control, "budget")
+
+
+@runtime_checkable
+class AdaptiveControl(Control, Protocol):
+    """A control that steers the policy's entropy to a target; it is its own state, and frozen."""
+
+    @property
+    def target(self) -> float:
+        """The wanted entropy, in nats."""
+        ...
+
+    def updated(self, entropy: float) -> AdaptiveControl:
+        """The control after a step whose mean entropy, in nats, was this."""
+        ...
+
+
 @runtime_checkable
 class SelectingControl(Control, Protocol):
-    """A control that acts on chosen tokens."""
+    """A control that acts on chosen tokens; ``apply`` gets them alone, as responses of one token [k, 1]."""
 
     @property
     def covariance_on(self) -> str:
@@ -89,12 +121,15 @@ class SelectingControl(Control, Protocol):
         """How many tokens it chooses."""
         ...
 
-    def choose(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None, limit: int) -> Tensor:
-        """The chosen tokens as 0/1 [B, T]."""
+    def key(self, tokens: RankInputs) -> Tensor:
+        """What tokens are chosen by, the highest first, [B, T]; -inf where a token may not be chosen.
+
+        Called on blocks of responses, so the key of a token may not depend on other responses.
+        """
         ...
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int
     ) -> NDArray[np.bool_]:
-        """The same choice from arrays [n], one entry a valid token."""
+        """The choice by that key from arrays [n], one entry a valid token."""
         ...

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .backend import torch
+from .fixed_point import LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,16 +39,36 @@ def gate(source: Tensor, value: Tensor, slope: Tensor) -> Tensor:
     return _Gate.apply(source, value, slope)
 
 
+class _GateRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, values: Tensor, slope: Tensor) -> Tensor:
+        """The values, as they are."""
+        ctx.save_for_backward(slope)
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The incoming gradient of each response times the slope of its tokens."""
+        (slope,) = ctx.saved_tensors
+        return slope * gradients[0].unsqueeze(1), None, None
+
+
+def gate_rows(source: Tensor, values: Tensor, slope: Tensor) -> Tensor:
+    """``values`` [B] whose derivatives with respect to ``source`` [B, T] are ``slope`` [B, T].
+
+    ``values`` and ``slope`` carry no gradient.
+    """
+    return _GateRows.apply(source, values, slope)
+
+
 def keep(values: Tensor, inside: Tensor) -> Tensor:
     """``values`` where ``inside`` is 1, and 0 elsewhere, also for values that are not finite."""
     return values.nan_to_num(0.0, 0.0, 0.0).mul_(inside)
 
 
-def keep_finite(inside: Tensor, values: Tensor) -> Tensor:
-    """``inside``, with 0 also where ``values`` are not finite (or the largest number of their dtype)."""
-    largest = torch.finfo(values.dtype).max
-    marked = values.nan_to_num(torch.inf, torch.inf, -torch.inf)
-    return between(inside, marked, -largest, largest)
+def drop_large_(inside: Tensor, values: Tensor) -> Tensor:
+    """``inside``, set to 0 also where ``values`` are NaN or beyond ± ``LARGEST``; overwrites both."""
+    return inside.mul_(values.abs_().lt_(LARGEST))
 
 
 def between(inside: Tensor, values: Tensor, low: float, high: float) -> Tensor:
@@ -74,7 +95,12 @@ def as_indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """1 where ``mask`` is not 0, 0 elsewhere, in ``dtype``."""
     if mask.is_floating_point():
         return mask.detach().to(dtype, copy=True).ne_(0)
-    return mask.bool().to(torch.int32).to(dtype)
+    return from_bool(mask.bool(), dtype)
+
+
+def from_bool(marked: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 where ``marked``, 0 elsewhere, in ``dtype``; several times faster on a CPU than a direct cast."""
+    return marked.view(torch.uint8).to(dtype)
 
 
 def count_of(indicator: Tensor) -> Tensor:

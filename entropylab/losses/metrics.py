@@ -5,78 +5,92 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .masking import above, count_of, nan_outside
+from .masking import above, count_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .batch import TokenBatch
+    from .controlled import Controlled
     from .covariance import Centred
-    from .interfaces import Terms
+    from .ranking import Ranked
+    from .survey import Survey
 
 PREFIX = "entropylab/"
 
 
-def token_tensors(batch: TokenBatch, terms: Terms, centred: Centred, selected: Tensor) -> dict[str, Tensor]:
-    """The detached [B, T] tensors that the log keeps; NaN or False outside the valid tokens.
-
-    Call it last: it overwrites the ratio of ``batch`` and the covariance of ``centred``.
-
-    ``covariance``: what the choice was made on; ``selected``: chosen by a control; ``ratio``: π/π_old;
-    ``clipped``: the ratio clip is active; ``weight``: factor on the token's policy gradient, 0 where it was
-    clipped or dropped and 1 elsewhere.
-    """
-    outside = nan_outside(batch.inside)
-    unclipped = torch.ones_like(outside) if terms.unclipped is None else terms.unclipped
-    return {
-        "covariance": centred.covariance.add_(outside),
-        "selected": selected.bool(),
-        "ratio": batch.ratio.add_(outside),
-        "clipped": unclipped.bool().logical_not_(),
-        "weight": terms.weight + outside,
-    }
-
-
-def batch_metrics(batch: TokenBatch, terms: Terms, centred: Centred, selected: Tensor) -> dict[str, Tensor]:
+@torch.no_grad()
+def batch_metrics(
+    found: Survey, ranked: Ranked, controlled: Controlled, at_chosen: TokenBatch, centred: Centred
+) -> dict[str, Tensor]:
     """0-d tensors by name; all are 0 where the batch has no valid token.
 
+    ``at_chosen`` [k, 1] and ``centred`` are those of the chosen tokens; ``selected/candidates``, the tokens
+    that might have been chosen, is there where the choice was made in this batch.
     k1 = mean(-D) and k3 = mean(exp(D) - 1 - D), D = log π/π_old, estimate D(π_old ‖ π).
     """
-    log_ratio, ratio = batch.log_ratio, batch.ratio
-    k1, k3 = -batch.mean(log_ratio), batch.mean(ratio.sub(log_ratio).sub_(1.0))
-    inside = (batch.count > 0).to(ratio.dtype)
-    n_tokens, chosen = batch.count.clamp(min=1), count_of(selected)
-    free = None if terms.unclipped is None else count_of(terms.unclipped)
-    clipped = torch.zeros_like(chosen) if free is None else ratio.numel() - free
+    n_tokens, mask = found.count.clamp(min=1), at_chosen.inside
+    chosen = count_of(mask)
+    log_ratio, k3 = found.totals["log_ratio"] / n_tokens, found.totals["k3"] / n_tokens
     metrics = {
-        "cov/mean": batch.mean(centred.covariance),
+        "cov/mean": ranked.total / n_tokens,
         "selected/count": chosen,
         "selected/fraction": chosen.double() / n_tokens,
-        "selected/cov_mean": torch.dot(selected.flatten(), centred.covariance.flatten())
-        / chosen.clamp(min=1),
-        "clipped/fraction": clipped.double() / n_tokens,
-        "ratio/mean": inside * (1.0 + k3 - k1),
-        "ratio/max": (ratio * batch.inside).amax() if ratio.numel() else ratio.sum(),
-        "kl/k1": k1,
+        **_at_chosen(at_chosen, centred, chosen, ranked.positive),
+        "clipped/fraction": controlled.n_clipped.double() / n_tokens,
+        "ratio/mean": (found.count > 0).double() * (1.0 + k3 + log_ratio),
+        "ratio/max": found.totals["ratio_max"],
+        "kl/k1": -log_ratio,
         "kl/k3": k3,
-        "nonfinite": sum(terms.nonfinite, start=batch.nonfinite),
-        **_quadrants(centred, selected, chosen),
+        "nonfinite": sum(controlled.nonfinite, start=found.nonfinite),
+        **_quadrants(centred, mask, chosen),
+        **controlled.reports,
     }
+    if ranked.keys:
+        metrics["selected/candidates"] = torch.stack([key.candidates for key in ranked.keys]).sum()
     return {PREFIX + name: value for name, value in metrics.items()}
 
 
-def _quadrants(centred: Centred, selected: Tensor, chosen: Tensor) -> dict[str, Tensor]:
+def token_tensors(
+    found: Survey, ranked: Ranked, controlled: Controlled, selected: Tensor
+) -> dict[str, Tensor]:
+    """The detached [B, T] tensors that the log keeps; NaN or False outside the valid tokens.
+
+    ``covariance``: what the choice was made on; ``selected``: chosen by a control (bool [B, T]); ``ratio``:
+    π/π_old; ``clipped``: the ratio clip is active; ``weight``: factor on the token's policy gradient, 0 where
+    it was clipped or dropped and 1 elsewhere.
+    """
+    clipped = controlled.clipped
+    return {
+        "covariance": ranked.covariance,
+        "selected": selected,
+        "ratio": found.ratio,
+        "clipped": torch.zeros_like(selected) if clipped is None else clipped,
+        "weight": controlled.weight,
+    }
+
+
+def _at_chosen(chosen: TokenBatch, centred: Centred, count: Tensor, positive: Tensor) -> dict[str, Tensor]:
+    """Means over the chosen tokens, and their share of the sum of all positive covariances."""
+    mask, n_chosen = chosen.inside.double(), count.clamp(min=1)
+    log_ratio = chosen.log_ratio.double()
+    held = (mask * centred.covariance.clamp(min=0.0)).sum()
+    return {
+        "selected/cov_mean": (mask * centred.covariance).sum() / n_chosen,
+        "selected/positive_mass_share": held / torch.where(positive > 0, positive, 1.0),
+        "selected/kl_k3": (mask * (torch.expm1(log_ratio) - log_ratio)).sum() / n_chosen,
+        "selected/abs_log_ratio": (mask * log_ratio.abs()).sum() / n_chosen,
+    }
+
+
+def _quadrants(at_chosen: Centred, mask: Tensor, chosen: Tensor) -> dict[str, Tensor]:
     """Chosen tokens by logprob (high: above its mean) and advantage (above or below its mean)."""
-    high = above(selected, centred.logprob, 0.0)
-    n_high, n_both = count_of(high), count_of(above(high, centred.advantage, 0.0))
-    n_above = count_of(above(selected, centred.advantage, 0.0))
+    high = above(mask, at_chosen.logprob, 0.0)
+    n_high, n_both = count_of(high), count_of(above(high, at_chosen.advantage, 0.0))
+    n_above = count_of(above(mask, at_chosen.advantage, 0.0))
     return {
         "selected/high_above": n_both,
         "selected/high_below": n_high - n_both,
         "selected/low_above": n_above - n_both,
         "selected/low_below": chosen - n_high - n_above + n_both,
     }
-
-
-def _dot(first: Tensor, second: Tensor) -> Tensor:
-    return torch.dot(first.flatten(), second.flatten())

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .advice import advise
 from .backend import torch
-from .batch import TokenBatch, make_batch
+from .choosing import batch_at, choose, union_of
 from .collective import Selection, align_selections
 from .control_sequence import as_controls, covariance_on
-from .covariance import Centred, centre
-from .interfaces import Chosen, Control, SelectingControl, Surrogate, Terms
-from .masking import count_of, gate
+from .controlled import acts_on_chosen, changed_at_chosen, changed_everywhere
+from .covariance import centre, means_of
+from .full_kl import FullKL
+from .interfaces import Chosen, Control, SelectingControl, Surrogate, chooses_tokens
 from .metrics import batch_metrics, token_tensors
+from .ranking import Ranked, rank
 from .reductions import REDUCTIONS, share_of_set
+from .selection import mark_rows
 from .setting_checks import require_choice
 from .surrogates import DEFAULT_SURROGATE
+from .survey import Survey, survey
 from .validation import (
     check_denominator,
     check_full_kl,
@@ -101,31 +105,62 @@ def policy_loss(
     used = _used_inputs(controls, {"entropy": entropy, "ref_logprobs": ref_logprobs, "full_kl": full_kl})
     checked = _check_inputs(logprobs, old_logprobs, advantages, mask, used, sample_ids, denominator, validate)
     selections = align_selections(selection, controls, sample_ids, len(logprobs))
-    batch = make_batch(
-        logprobs, old_logprobs, advantages, mask, sample_ids=sample_ids, seed=seed, step=step, **used
+    base = covariance_on(controls)
+    required = {"logprobs": logprobs, "old_logprobs": old_logprobs, "advantages": advantages, "mask": mask}
+    inputs = {**required, "sample_ids": sample_ids, "seed": seed, "step": step, **used}
+    streamed = acts_on_chosen(surrogate, controls)
+    found = survey(inputs, surrogate, covariance_on=base, with_loss=streamed)
+    if checked:
+        pieces = denominator is not None or selection is not None
+        check_values(found, mask, {**required, **used}, may_be_empty=pieces)
+    given = next((one.means for one in selections if one is not None), None)
+    means = means_of(found.moments) if given is None else given
+    denominator = denominator.detach() if isinstance(denominator, torch.Tensor) else denominator
+    choosing = [one for one, made in zip(controls, selections, strict=True) if _chooses(one, made)]
+    ranked = rank(found, means, base, tuple(choosing))
+    if checked:
+        for one in choosing:
+            advise(one, found, ranked.covariance)
+    share = share_of_set(reduction, found, denominator)
+    every = _all_chosen(controls, selections, found, ranked, share)
+    rows, chosen_mask = union_of([one for one in every if one is not None], found.ratio)
+    at_chosen = batch_at(found, rows, chosen_mask)
+    controlled = (
+        changed_at_chosen(found, surrogate, controls, every, at_chosen, rows)
+        if streamed
+        else changed_everywhere(found, surrogate, controls, every)
     )
     if checked:
-        tensors = {"logprobs": logprobs, "old_logprobs": old_logprobs, "advantages": advantages, **used}
-        pieces = denominator is not None or selection is not None
-        check_values(batch, mask, tensors, may_be_empty=pieces)
-    given = next((one.means for one in selections if one is not None), None)
-    centred = centre(batch, covariance_on(controls), given)
-    if isinstance(denominator, torch.Tensor):
-        denominator = denominator.detach().to(batch.inside.dtype)
-    share = share_of_set(reduction, batch, denominator)
-    with torch.no_grad():
-        terms = surrogate.terms(batch)
-    terms, selected = _run_controls(controls, selections, batch, centred, terms, share, checked)
-    loss = _reduced(terms, batch, reduction, denominator)
-    with torch.no_grad():
-        metrics = batch_metrics(batch, terms, centred, selected)
-        tokens = token_tensors(batch, terms, centred, selected)
-    return PolicyLoss(loss, tokens, metrics)
+        check_full_kl(controlled.nonfinite)
+    reduced = REDUCTIONS[reduction](controlled.per_response, found, denominator)
+    loss = sum(controlled.extra, start=reduced.to(found.ratio.dtype))
+    metrics = batch_metrics(found, ranked, controlled, at_chosen, centre(at_chosen, means, base))
+    selected = mark_rows(rows, chosen_mask.squeeze(1) > 0, found.ratio.shape)
+    return PolicyLoss(loss, token_tensors(found, ranked, controlled, selected), metrics)
 
 
-def _reduced(terms: Terms, batch: TokenBatch, reduction: str, denominator: Any) -> Tensor:
-    per_token = sum(terms.per_token, start=gate(batch.source, terms.value, terms.slope))
-    return sum(terms.extra, start=REDUCTIONS[reduction](per_token, batch, denominator))
+def _chooses(control: Control, selection: Selection | None) -> TypeGuard[SelectingControl]:
+    """Whether the control chooses its tokens inside this batch."""
+    return selection is None and chooses_tokens(control)
+
+
+@torch.no_grad()
+def _all_chosen(
+    controls: tuple[Control, ...],
+    selections: tuple[Selection | None, ...],
+    found: Survey,
+    ranked: Ranked,
+    share: Tensor | float,
+) -> tuple[Chosen | None, ...]:
+    """What each control chose: inside this batch, or those tokens of its selection that lie in it."""
+    keys = iter(ranked.keys)
+    every: list[Chosen | None] = []
+    for one, selection in zip(controls, selections, strict=True):
+        if selection is not None:
+            every.append(selection.within(found.sample_ids, found.ratio))
+        else:
+            every.append(choose(one, next(keys), found, share) if _chooses(one, None) else None)
+    return tuple(every)
 
 
 def _used_inputs(controls: tuple[Control, ...], given: dict[str, Any]) -> dict[str, Any]:
@@ -153,48 +188,6 @@ def _check_inputs(
     check_tensors(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask, **beside)
     checked = resolve_validate(validate, logprobs)
     check_denominator(denominator, validate=checked)
+    if isinstance(used.get("full_kl"), FullKL):
+        used["full_kl"].check_rows(logprobs.shape)
     return checked
-
-
-def _run_controls(
-    controls: tuple[Control, ...],
-    selections: tuple[Selection | None, ...],
-    batch: TokenBatch,
-    centred: Centred,
-    terms: Terms,
-    share: Tensor | float,
-    checked: bool,
-) -> tuple[Terms, Tensor]:
-    """Apply the controls in order; also the union of the tokens they chose. All choose on the surrogate."""
-    unclipped = terms.unclipped
-    selected: Tensor | None = None
-    for one, selection in zip(controls, selections, strict=True):
-        chosen = None
-        if isinstance(one, SelectingControl):
-            if selection is None and checked:
-                advise(one, batch, centred)
-            chosen = _chosen(one, selection, batch, centred, unclipped, share)
-            selected = chosen.mask if selected is None else selected.maximum(chosen.mask)
-        terms = one.apply(batch, terms, chosen)
-    if checked:
-        check_full_kl(terms)
-    return terms, torch.zeros_like(batch.inside) if selected is None else selected
-
-
-@torch.no_grad()
-def _chosen(
-    control: SelectingControl,
-    selection: Selection | None,
-    batch: TokenBatch,
-    centred: Centred,
-    unclipped: Tensor | None,
-    share: Tensor | float,
-) -> Chosen:
-    """The tokens of this batch: chosen inside it, or those of a selection that lie in it."""
-    rows, length = batch.shape
-    if selection is not None:
-        mask = selection.mask(batch.row_ids(), length) * batch.inside
-        return Chosen(mask, selection.count, min(selection.limit, rows * length), 1.0)
-    limit = control.budget.of(rows * length)
-    mask = control.choose(batch, centred, unclipped, limit)
-    return Chosen(mask, count_of(mask), limit, share)

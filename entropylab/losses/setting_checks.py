@@ -9,12 +9,12 @@ from typing import Any
 from ..errors import InvalidInputError
 
 
-def require_fraction(owner: str, value: Any) -> None:
+def require_fraction(owner: str, value: Any, *, name: str = "fraction") -> None:
     """Raise unless ``value`` is a number strictly between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < 1.0:
         raise InvalidInputError(
-            f"{owner}: fraction={value!r} is not in (0, 1); give a fraction of the tokens, not a percentage "
-            "(0.2 % is fraction=0.002)"
+            f"{owner}: {name}={value!r} is not in (0, 1); give a fraction, not a percentage "
+            f"(0.2 % is {name}=0.002)"
         )
 
 
@@ -36,3 +36,13 @@ def require_count(owner: str, name: str, value: Any, *, least: int) -> None:
     """Raise unless ``value`` is a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidInputError(f"{owner}: {name}={value!r} is not a whole number of at least {least}")
+
+
+def require_clip(owner: str, low: Any, high: Any) -> None:
+    """Raise unless 1-``low`` and 1+``high`` bound a ratio: 0 <= low <= 1 and 0 <= high."""
+    require_number(owner, "low", low, least=0.0)
+    require_number(owner, "high", high, least=0.0)
+    if low > 1.0:
+        raise InvalidInputError(
+            f"{owner}: low={low!r} is above 1: a ratio is never below 0; low=1 sets no bound"
+        )

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInputError, MissingInputError
 from .backend import torch
-from .batch import TokenBatch
+from .fixed_point import LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .interfaces import Terms
+    from .batch import TokenBatch
+    from .survey import Survey
 
 
 def resolve_validate(validate: bool | None, logprobs: Tensor) -> bool:
@@ -79,16 +80,18 @@ def check_denominator(denominator: Any, *, validate: bool) -> None:
         raise InvalidInputError(f"denominator={float(denominator):g} is not a positive number")
 
 
-def check_full_kl(terms: Terms) -> None:
+def check_full_kl(nonfinite: tuple[Tensor, ...]) -> None:
     """Raise where ``full_kl`` was not finite at a token that counts. Waits for the device."""
-    for bad in terms.nonfinite:
+    for bad in nonfinite:
         if bool(bad > 0):
             raise InvalidInputError(
                 f"full_kl is not finite at {int(bad)} of the tokens it was called for; check both sides"
             )
 
 
-def check_values(batch: TokenBatch, mask: Tensor, tensors: dict[str, Any], *, may_be_empty: bool) -> None:
+def check_values(
+    batch: Survey | TokenBatch, mask: Tensor, tensors: dict[str, Any], *, may_be_empty: bool
+) -> None:
     """Raise for a mask that is empty or not 0/1, repeated sample ids, or a non-finite value inside the mask.
 
     Waits for the device.
@@ -127,18 +130,19 @@ def _check_unique(sample_ids: Tensor) -> None:
 
 def _name_nonfinite(inside: Tensor, tensors: dict[str, Any]) -> None:
     for name, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor):
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or name == "mask":
             continue
         values = tensor.detach()
         values = values.unsqueeze(1).expand(inside.shape) if values.dim() == 1 else values
-        wrong = inside & ~torch.isfinite(values)
+        wrong = inside & ~(values.abs().double() < LARGEST)
         if bool(wrong.any()):
             row, column = _first_index(wrong)
             raise InvalidInputError(
                 f"{name}[{row}, {column}] is {values[row, column].item()} inside the mask "
-                f"({int(wrong.sum())} such values); mask these tokens out or mend their source"
+                f"({int(wrong.sum())} such values); mask these tokens out or mend their source: values must "
+                f"be finite and smaller than {LARGEST:.0f}"
             )
-    raise InvalidInputError("a log-ratio inside the mask overflows; check logprobs and old_logprobs")
+    raise InvalidInputError("values inside the mask are too large together; check logprobs and old_logprobs")
 
 
 def _first_index(marked: Tensor) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,11 @@ from entropylab.lab.settings import (
 )
 from entropylab.lab.training import StepResult, make_learner, train, train_step
 from entropylab.lab.warmup import load_start
+from entropylab.losses.controls.kl_cov import KLCov
+from entropylab.losses.controls.quantile_baseline import QuantileBaseline
+from entropylab.losses.controls.target_kl_cov import TargetKLCov
 from entropylab.losses.methods import METHODS
+from entropylab.losses.surrogates import ImportanceSampling
 
 RunSteps = Callable[..., tuple[PolicyModel, list[StepResult]]]
 
@@ -127,3 +132,28 @@ def test_presets_hold_the_settings_of_the_experiments() -> None:
     assert [m.label for m in RARE_X.methods] == ["baseline", "clip_cov", "placebo"]
     assert (DEMO.settings.steps, SAMPLE_A.settings.steps, RARE_X.settings.steps) == (150, 400, 1000)
     assert all(m.method_key in METHODS for p in (DEMO, SAMPLE_A, RARE_X) for m in p.methods)
+
+
+def test_a_control_that_follows_the_entropy_is_updated_after_each_step(
+    starts: Path, weak_start: Start
+) -> None:
+    settings = LabSettings(weak_start, steps=3, evaluate_every=100)
+    control = TargetKLCov(fraction=0.1, target=5.0, gain=2.0)
+    method = LabMethod("adaptive", "kl_cov_target", ImportanceSampling(), control)
+    expected, models = [], []
+    for one in (method, replace(method, control=KLCov(fraction=0.1))):
+        model = load_start(starts, weak_start, 0)
+        results = [event for event in train(model, one, settings) if isinstance(event, StepResult)]
+        expected.append([result.rollout.entropy.mean().item() for result in results])
+        models.append(model)
+    assert expected[0][:2] == expected[1][:2], "the first step has the starting strength"
+    assert control.updated(expected[0][0]).beta > 2.0
+    assert not same_weights(*models), "and the later ones another"
+
+
+def test_quantile_advantages_replace_those_of_grpo(run_steps: RunSteps) -> None:
+    _, steps = run_steps(method_from_table("qae"))
+    rollout = steps[0].rollout
+    made = QuantileBaseline().advantages(rollout.rewards, rollout.prompt_ids)
+    np.testing.assert_allclose(rollout.advantages.numpy(), made, rtol=1e-6)
+    assert (rollout.advantages[rollout.rewards == 0] <= 0).all()

@@ -6,19 +6,26 @@ import dataclasses
 import math
 from types import SimpleNamespace
 
+import plain_controls
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from entropylab.losses import advice
+from entropylab.losses.controls.adaptive_entropy import AdaptiveEntropyBonus
 from entropylab.losses.controls.clip_cov import ClipCov
+from entropylab.losses.controls.entropic import EntroPIC
+from entropylab.losses.controls.forking_tokens import ForkingTokens
 from entropylab.losses.controls.kl_cov import KLCov
 from entropylab.losses.controls.kl_penalty import KLPenalty
+from entropylab.losses.controls.lp_reg import LpReg
 from entropylab.losses.controls.random_clip import RandomClip
+from entropylab.losses.controls.sample_weight import SampleWeight
+from entropylab.losses.controls.steer import STEER
 from entropylab.losses.full_kl import FullKL
 from entropylab.losses.methods import METHODS, Method
 from entropylab.losses.policy_loss import policy_loss
-from entropylab.losses.surrogates import PPOClip
+from entropylab.losses.surrogates import BAPO, GPPO, PPOClip
 
 torch.set_num_threads(1)
 
@@ -104,6 +111,16 @@ ROWS = [
     _row("kl_cov_k3_mean", KLCov(count=30, divergence="k3", weight="selected_mean", dead_zone=0.01)),
     _row("kl_cov_forward", KLCov(count=30, divergence="forward_kl")),
     _row("random_detach", RandomClip(fraction=0.04, action="detach")),
+    _row("adaptive_entropy_on", AdaptiveEntropyBonus(most=1.0, coef=0.1)),
+    _row("entropic_low", EntroPIC(threshold=0.5, alpha=-0.4)),
+    _row("entropic_high", EntroPIC(threshold=0.5, alpha=0.7)),
+    _row("forking_threshold", ForkingTokens(threshold=0.8)),
+    _row("lp_reg_threshold", LpReg(max_logprob=-2.0, beta=0.3)),
+    _row("steer_scale", STEER(least=0.3, scale=4.0)),
+    _row("w_grpo", SampleWeight(positive=0.0, negative=2.0)),
+    dataclasses.replace(METHODS["bapo"], key="bapo_far", surrogate=BAPO(target=9.0)),
+    dataclasses.replace(METHODS["bapo"], key="bapo_middle", surrogate=BAPO(target=1.25)),
+    dataclasses.replace(METHODS["gppo"], key="gppo_uneven", surrogate=GPPO(0.1, 0.1, 0.0, 1.7)),
 ]
 """The table, its selecting rows with many chosen tokens, and forms that no row has."""
 
@@ -213,6 +230,9 @@ def plain_token_loss(surrogate, tokens):
         return -a * l, torch.zeros_like(l, dtype=torch.bool)
     if kind == "ImportanceSampling":
         return -a * ratio, torch.zeros_like(l, dtype=torch.bool)
+    if kind in plain_controls.SURROGATES:
+        rows = mask.nonzero()[:, 0]
+        return plain_controls.SURROGATES[kind](surrogate, l, old, a, rows)
     first, second = -a * ratio, -a * torch.clamp(ratio, 1 - surrogate.low, 1 + surrogate.high)
     return torch.maximum(first, second), second > first
 
@@ -253,7 +273,9 @@ def plain_loss(tokens, surrogate, control, chosen, *, reduction="token_mean", de
     loss, _ = plain_token_loss(surrogate, tokens)
     extra = 0.0
     kind = type(control).__name__
-    if kind in ("ClipCov", "RandomClip"):
+    if kind in plain_controls.CONTROLS:
+        loss = plain_controls.CONTROLS[kind](control, loss, plain_controls.columns(tokens))
+    elif isinstance(control, (ClipCov, RandomClip)):
         there = chosen[mask]
         loss = torch.where(there, 0.0 if control.action == "zero" else loss.detach(), loss)
     elif kind == "EntropyBonus":
@@ -270,6 +292,23 @@ def plain_loss(tokens, surrogate, control, chosen, *, reduction="token_mean", de
     return plain_reduce(loss, mask, reduction, denominator) + extra
 
 
+def plain_clipped(method, tokens):
+    """Where the ratio clip acts, [N]."""
+    _, clipped = plain_token_loss(method.surrogate, tokens)
+    if isinstance(method.control, LpReg):
+        clipped[plain_controls.protected(method.control, plain_controls.columns(tokens))] = False
+    return clipped
+
+
+def plain_candidates(control, covariance, clipped):
+    """How many of the tokens [N] a control may choose."""
+    if isinstance(control, RandomClip):
+        return (~clipped).sum()
+    if isinstance(control, ClipCov) and control.select == "band":
+        return ((covariance > control.low) & (covariance < control.high) & ~clipped).sum()
+    return len(covariance)
+
+
 def plain_gradients(tokens, loss):
     leaves = (tokens.logprobs, tokens.entropy, tokens.logits)
     grads = torch.autograd.grad(loss, leaves, allow_unused=True, retain_graph=True)
@@ -284,6 +323,8 @@ def plain():
         ranking=plain_ranking,
         chosen=plain_chosen,
         token_loss=plain_token_loss,
+        clipped=plain_clipped,
+        candidates=plain_candidates,
         full_kl=plain_full_kl,
         loss=plain_loss,
         gradients=plain_gradients,

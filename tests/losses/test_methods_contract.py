@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from entropylab.losses.controls.adaptive_entropy import AdaptiveEntropyBonus
+from entropylab.losses.controls.clip_cov import ClipCov
+from entropylab.losses.controls.entropic import EntroPIC
+from entropylab.losses.controls.entropy_bonus import EntropyBonus
+from entropylab.losses.controls.kl_cov import KLCov
+from entropylab.losses.controls.kl_penalty import KLPenalty
+from entropylab.losses.controls.lp_reg import LpReg
+from entropylab.losses.controls.random_clip import RandomClip
 from entropylab.losses.interfaces import SelectingControl
+from entropylab.losses.surrogates import GSPO, REINFORCE, ImportanceSampling
 
 N_KEYS = {"covariance", "selected", "ratio", "clipped", "weight"}
 
@@ -109,12 +118,18 @@ def test_metrics_are_the_numbers_they_name(method, tokens, run_method, plain):
     l, a = (tokens.old_logprobs if on_old else tokens.logprobs).detach(), tokens.advantages
     covariance = plain.covariance(l, a, m)
     high, above = l > l[m].mean(), a > a[m].mean()
-    _, clipped = plain.token_loss(method.surrogate, tokens)
+    clipped = plain.clipped(method, tokens)
+    drift = (tokens.logprobs - tokens.old_logprobs).detach()[chosen]
+    positive = covariance.clamp(min=0)
+    metrics = {k: v for k, v in metrics.items() if k.split("/")[0] not in ("bapo", "lp_reg")}
     expected = {
         "cov/mean": covariance[m].mean(),
         "selected/count": chosen.sum(),
         "selected/fraction": float(chosen.sum()) / n,
         "selected/cov_mean": covariance[chosen].mean() if chosen.any() else 0.0,
+        "selected/positive_mass_share": positive[chosen].sum() / positive[m].sum(),
+        "selected/kl_k3": (drift.exp() - 1 - drift).mean() if chosen.any() else 0.0,
+        "selected/abs_log_ratio": drift.abs().mean() if chosen.any() else 0.0,
         "clipped/fraction": clipped.double().mean(),
         "ratio/mean": d.exp().mean(),
         "ratio/max": d.exp().max(),
@@ -126,6 +141,8 @@ def test_metrics_are_the_numbers_they_name(method, tokens, run_method, plain):
         "selected/low_above": (chosen & ~high & above).sum(),
         "selected/low_below": (chosen & ~high & ~above).sum(),
     }
+    if isinstance(method.control, SelectingControl):
+        expected["selected/candidates"] = plain.candidates(method.control, covariance[m], clipped)
     assert metrics == pytest.approx({k: float(v) for k, v in expected.items()}, rel=1e-10, abs=1e-13)
     torch.testing.assert_close(out.tokens["covariance"], covariance, rtol=1e-12, atol=1e-13, equal_nan=True)
     assert torch.equal(out.tokens["clipped"][m], clipped)
@@ -133,13 +150,21 @@ def test_metrics_are_the_numbers_they_name(method, tokens, run_method, plain):
 
 
 def test_weight_is_the_factor_on_the_policy_gradient(method, tokens, run_method):
-    if type(method.control).__name__ not in ("ClipCov", "RandomClip", "NoneType"):
+    if isinstance(method.control, (EntropyBonus, AdaptiveEntropyBonus, KLPenalty, KLCov, LpReg, EntroPIC)):
         pytest.skip("adds a gradient of its own")
     out = run_method(tokens, method)
     (gradient,) = torch.autograd.grad(out.loss, tokens.logprobs)
-    stopped = out.tokens["weight"] == 0
-    assert torch.equal(gradient[tokens.mask] == 0, stopped[tokens.mask])
-    assert torch.equal(stopped, out.tokens["selected"] | out.tokens["clipped"])
+    free = {REINFORCE: REINFORCE(), GSPO: GSPO(low=1.0, high=1e9)}.get(
+        type(method.surrogate), ImportanceSampling()
+    )
+    bare = run_method(tokens, method, surrogate=free, control=None)
+    (expected,) = torch.autograd.grad(bare.loss, tokens.logprobs)
+    weight = out.tokens["weight"]
+    torch.testing.assert_close(
+        gradient[tokens.mask], (expected * weight)[tokens.mask], rtol=1e-12, atol=1e-16
+    )
+    if isinstance(method.control, (ClipCov, RandomClip)):
+        assert torch.equal(weight == 0, out.tokens["selected"] | out.tokens["clipped"])
 
 
 def test_the_numpy_twin_chooses_the_same_tokens(method, tokens, run_method, cast):

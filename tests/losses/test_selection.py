@@ -9,9 +9,14 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from entropylab.losses import hashing
-from entropylab.losses.numpy_selection import first_by_hash, first_by_key
-from entropylab.losses.selection import chosen_rows, lowest_hash, token_hash, top_by_score
+from entropylab.losses.numpy_selection import first_by_hash, first_by_key as first_by_key_numpy
+from entropylab.losses.selection import first_by_key, hash_key, mark_rows, token_hash, top_by_score
 from entropylab.losses.token_budget import TokenBudget
+
+
+def _drawn(eligible, count, limit, ids, *, seed, step):
+    key = hash_key(eligible, ids, seed=seed, step=step)
+    return mark_rows(*first_by_key(key, torch.tensor(count), limit, ids), eligible.shape)
 
 
 def _brute(score, eligible, count, ids):
@@ -37,15 +42,15 @@ def test_top_is_the_sorted_list_ties_included(rows, length, levels, count, spare
     rng = np.random.default_rng(seed)
     score = torch.from_numpy(rng.integers(0, levels, (rows, length)).astype(np.float32) - 2)
     eligible = torch.from_numpy(rng.random((rows, length)) < 0.7)
-    ids = torch.from_numpy(rng.permutation(rows).astype(np.int64) - 2) if named else None
+    ids = torch.from_numpy(rng.permutation(rows).astype(np.int64) - 2) if named else torch.arange(rows)
     count = min(count, rows * length)
     limit = min(count + spare, rows * length)
     chosen = top_by_score(score, eligible.float(), torch.tensor(count), limit, ids)
-    expected = _brute(score, eligible, count, torch.arange(rows) if ids is None else ids)
+    expected = _brute(score, eligible, count, ids)
     assert torch.equal(chosen.bool(), expected)
     assert set(chosen.unique().tolist()) <= {0.0, 1.0}
-    flat_ids = np.repeat(np.arange(rows) if ids is None else ids.numpy(), length)
-    twin = first_by_key(
+    flat_ids = np.repeat(ids.numpy(), length)
+    twin = first_by_key_numpy(
         score.flatten(), eligible.flatten(), count, flat_ids, np.tile(np.arange(length), rows)
     )
     assert np.array_equal(twin, expected.flatten().numpy())
@@ -58,20 +63,28 @@ def test_blocks_hold_the_highest(limit, distinct):
     score = torch.from_numpy(rng.integers(0, distinct, (7, 1003)).astype(np.float64))
     eligible = torch.from_numpy(rng.random((7, 1003)) < 0.9)
     assert limit * 128 < score.numel(), "the block path is taken"
-    chosen = top_by_score(score, eligible.double(), torch.tensor(limit), limit, None)
+    chosen = top_by_score(score, eligible.double(), torch.tensor(limit), limit, torch.arange(7))
     assert torch.equal(chosen.bool(), _brute(score, eligible, limit, torch.arange(7)))
 
 
 def test_fewer_eligible_tokens_than_the_count():
     score, eligible = torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[0.0, 1.0, 0.0]])
-    assert top_by_score(score, eligible, torch.tensor(3), 3, None).tolist() == [[0.0, 1.0, 0.0]]
-    assert top_by_score(score, 0 * eligible, torch.tensor(3), 3, None).tolist() == [[0.0, 0.0, 0.0]]
+    assert top_by_score(score, eligible, torch.tensor(3), 3, torch.zeros(1).long()).tolist() == [
+        [0.0, 1.0, 0.0]
+    ]
+    assert top_by_score(score, 0 * eligible, torch.tensor(3), 3, torch.zeros(1).long()).tolist() == [
+        [0.0, 0.0, 0.0]
+    ]
 
 
 def test_zero_and_minus_zero_tie():
     score = torch.tensor([[0.0, -0.0, -1.0]])
-    assert top_by_score(score, torch.ones(1, 3), torch.tensor(1), 1, None).tolist() == [[1.0, 0.0, 0.0]]
-    assert top_by_score(-score, torch.ones(1, 3), torch.tensor(2), 2, None).tolist() == [[1.0, 0.0, 1.0]]
+    assert top_by_score(score, torch.ones(1, 3), torch.tensor(1), 1, torch.zeros(1).long()).tolist() == [
+        [1.0, 0.0, 0.0]
+    ]
+    assert top_by_score(-score, torch.ones(1, 3), torch.tensor(2), 2, torch.zeros(1).long()).tolist() == [
+        [1.0, 0.0, 1.0]
+    ]
 
 
 # --- the hash
@@ -79,7 +92,7 @@ def test_zero_and_minus_zero_tie():
 
 def test_hash_is_pinned():
     got = hashing.token_hash([0, 1, 2**40, -7], [0, 5, 4095, 17], seed=3, step=11)
-    assert got.tolist() == [2122355, 292831, 1010389, 14488055]
+    assert got.tolist() == [6266252, 3326496, 7378218, 4719624]
 
 
 def _plain_hash(sample_id, position, seed, step):
@@ -92,21 +105,24 @@ def _plain_hash(sample_id, position, seed, step):
         x = x * 0x846CA68B % 2**32
         return x ^ (x >> 16)
 
+    def signed(x):
+        return (x + 2**31) % 2**32 - 2**31
+
     key = 0
     for number in (seed, step):
         key = mix(key ^ (number % 2**32) ^ 0x9E3779B9)
         key = mix(key ^ (number >> 32) % 2**32)
     row = mix(mix(sample_id % 2**32 ^ key) ^ (sample_id >> 32) % 2**32)
     column = mix(position ^ mix(key ^ 0x9E3779B9))
-    x = (row ^ column) * 0x7FEB352D % 2**32
-    x = (x ^ (x >> 15)) * 0x846CA68B % 2**32
-    return x >> 8
+    x = signed((row ^ column) * 0x7FEB352D)
+    x = signed((x ^ (x >> 15)) * 0x846CA68B)
+    return 2**23 - 1 - (x >> 8)
 
 
 @pytest.mark.parametrize(("seed", "step"), [(0, 0), (1, 0), (0, 1), (-3, 2**40), (2**63, 7)])
 def test_torch_numpy_and_plain_integers_agree(seed, step):
     ids = torch.tensor([0, 1, 2, 2**31, 2**32, 2**63 - 1, -1, -(2**63)])
-    device = token_hash(ids, (8, 33), ids.device, seed=seed, step=step)
+    device = token_hash(ids, 33, seed=seed, step=step)
     rows, columns = np.repeat(ids.numpy(), 33), np.tile(np.arange(33), 8)
     twin = hashing.token_hash(rows, columns, seed=seed, step=step)
     plain = [_plain_hash(int(r), int(c), seed, step) for r, c in zip(rows, columns, strict=True)]
@@ -140,7 +156,7 @@ def test_hash_is_uniform_and_free_of_rows_columns_seeds_and_steps():
 def test_a_draw_is_the_smallest_hashes_whatever_the_layout():
     ids = torch.tensor([5, 900, 17])
     eligible = (torch.arange(3 * 40).view(3, 40) % 3 != 0).float()
-    chosen = lowest_hash(eligible, torch.tensor(9), 12, ids, seed=4, step=2)
+    chosen = _drawn(eligible, 9, 12, ids, seed=4, step=2)
     hashes = hashing.token_hash(np.repeat(ids.numpy(), 40), np.tile(np.arange(40), 3), seed=4, step=2)
     allowed = np.flatnonzero(eligible.flatten().numpy())
     expected = allowed[np.argsort(hashes[allowed])[:9]]
@@ -152,7 +168,8 @@ def test_a_draw_is_the_smallest_hashes_whatever_the_layout():
 
 def test_every_token_is_drawn_equally_often():
     eligible = torch.ones(4, 25)
-    drawn = sum(lowest_hash(eligible, torch.tensor(10), 10, None, seed=0, step=s) for s in range(2000))
+    ids = torch.arange(4)
+    drawn = sum(_drawn(eligible, 10, 10, ids, seed=0, step=s).long() for s in range(2000))
     assert drawn.sum() == 20_000
     assert stats.chisquare(drawn.flatten().numpy()).pvalue > 1e-3
 
@@ -184,12 +201,25 @@ def test_budget_of_a_count():
 # --- rows of the chosen tokens
 
 
-def test_chosen_rows_are_sorted_and_fillers_repeat_the_first():
-    selected = torch.zeros(3, 4)
-    selected[0, 2] = selected[2, 1] = 1
-    rows, counts = chosen_rows(selected, 4)
-    assert rows.tolist() == [2, 9, 2, 2]
-    assert counts.tolist() == [True, True, False, False]
-    rows, counts = chosen_rows(torch.zeros(3, 4), 2)
+def test_rows_come_in_the_order_of_ids_and_positions_and_fillers_do_not_count():
+    key = torch.tensor([[1.0, 5.0, -torch.inf], [7.0, 0.0, 5.0]])
+    rows, counts = first_by_key(key, torch.tensor(3), 5, torch.tensor([9, 4]))
+    assert rows[counts].tolist() == [3, 5, 1]
+    assert len(rows) == 5
+    assert counts.sum() == 3
+    rows, counts = first_by_key(torch.full((3, 4), -torch.inf), torch.tensor(2), 2, torch.arange(3))
     assert not counts.any()
     assert (rows < 12).all()
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 200])
+@pytest.mark.parametrize("levels", [1, 2, 5, 10**6])
+def test_units_give_the_sorted_list_whatever_the_ties(length, levels):
+    rng = np.random.default_rng(length + levels)
+    key = torch.from_numpy(rng.integers(0, levels, (40, length)).astype(np.float32))
+    key[torch.from_numpy(rng.random((40, length)) < 0.3)] = -torch.inf
+    ids = torch.from_numpy(rng.permutation(40).astype(np.int64))
+    for count, limit in ((0, 3), (1, 1), (3, 3), (20, 25), (10, 400)):
+        limit = min(limit, key.numel())
+        chosen = mark_rows(*first_by_key(key, torch.tensor(count), limit, ids), key.shape)
+        assert torch.equal(chosen, _brute(key, key > -torch.inf, count, ids))

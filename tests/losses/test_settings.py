@@ -20,6 +20,9 @@ from entropylab.losses.surrogates import REINFORCE, PPOClip
 KEYS = [
     *("reinforce", "grpo", "clip_higher", "entropy_bonus", "kl_penalty", "clip_cov", "clip_cov_top"),
     *("kl_cov_7b", "kl_cov_32b", "kl_cov_targeted", "random_clip"),
+    *("adaptive_entropy", "forking_tokens", "entropy_advantage", "cispo", "gspo", "gppo", "ce_gppo", "qae"),
+    *("lp_reg", "steer", "bapo", "w_reinforce", "entropic", "clip_cov_target", "kl_cov_target"),
+    *("verl_clip_cov", "verl_kl_cov", "skyrl_kl_cov"),
 ]
 
 
@@ -45,7 +48,7 @@ def test_rows_hold_the_published_settings():
 @pytest.mark.parametrize("key", KEYS)
 def test_every_row_survives_json(key):
     row = METHODS[key]
-    for setting in (row.surrogate, row.control):
+    for setting in (row.surrogate, row.control, row.advantages):
         assert from_dict(json.loads(json.dumps(to_dict(setting)))) == setting
 
 

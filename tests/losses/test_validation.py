@@ -84,9 +84,20 @@ def test_an_input_that_is_not_used_is_not_checked(given):
         policy_loss(**given, entropy=entropy, control=EntropyBonus(0.1))
 
 
-def test_an_overflowing_log_ratio_is_named(given):
-    given["logprobs"][0, 0], given["old_logprobs"][0, 0] = 1.7e308, -1.7e308
-    with pytest.raises(InvalidInputError, match="log-ratio inside the mask overflows"):
+@pytest.mark.parametrize("value", [3e38, -1e30, 2.0**21])
+def test_a_value_too_large_to_add_up_exactly_is_named(given, value):
+    given["advantages"][1, 1] = value
+    with pytest.raises(InvalidInputError, match=r"advantages\[1, 1\] is .* smaller than 1048576"):
+        policy_loss(**given)
+    out = policy_loss(**given, validate=False)
+    assert int(out.metrics["entropylab/nonfinite"]) == 1
+    given["advantages"][1, 1] = 9e5
+    assert int(policy_loss(**given).metrics["entropylab/nonfinite"]) == 0
+
+
+def test_values_that_are_too_large_together_are_an_error(given):
+    given["logprobs"][0, 0], given["advantages"][0, 0] = 9e5, 9e5
+    with pytest.raises(InvalidInputError, match="too large together"):
         policy_loss(**given)
 
 

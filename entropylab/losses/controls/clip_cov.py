@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..batch import TokenBatch
-    from ..covariance import Centred
     from ..interfaces import Chosen, Terms
+    from ..ranking import RankInputs
 
 
 @dataclass(frozen=True)
@@ -72,23 +72,19 @@ class ClipCov:
         """How many tokens it chooses."""
         return TokenBudget(self.fraction, minimum=self.minimum)
 
-    def choose(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None, limit: int) -> Tensor:
-        """The chosen tokens as 0/1 [B, T], on the device."""
-        from ..masking import between
-        from ..selection import lowest_hash, top_by_score
+    def key(self, tokens: RankInputs) -> Tensor:
+        """What tokens are chosen by, the highest first; -inf where a token may not be chosen."""
+        from ..selection import hash_key
 
-        count, covariance = self.budget.of_tensor(batch.count), centred.covariance
         if self.select == "top":
-            return top_by_score(covariance, batch.inside, count, limit, batch.sample_ids)
-        eligible = between(batch.inside, covariance, self.low, self.high)
-        if unclipped is not None:
-            eligible.mul_(unclipped)
-        return lowest_hash(eligible, count, limit, batch.sample_ids, seed=batch.seed, step=batch.step)
+            return tokens.covariance
+        eligible = tokens.unclipped(self.low, self.high)
+        return hash_key(eligible, tokens.sample_ids, seed=tokens.seed, step=tokens.step)
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int
     ) -> NDArray[np.bool_]:
-        """The same choice from arrays [n], one entry a valid token."""
+        """The choice by that key from arrays [n], one entry a valid token."""
         covariance = np.asarray(covariance)
         count = self.budget.of(len(covariance))
         if self.select == "top":

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..batch import TokenBatch
-    from ..covariance import Centred
     from ..interfaces import Chosen, Terms
+    from ..ranking import RankInputs
 
 _PAPER_FRACTIONS = {"7B": 2e-3, "32B": 2e-4}
 
@@ -101,17 +101,14 @@ class KLCov:
         """How many tokens it chooses."""
         return TokenBudget(self.fraction, self.count, self.minimum)
 
-    def choose(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None, limit: int) -> Tensor:
-        """The chosen tokens as 0/1 [B, T], on the device."""
-        from ..selection import top_by_score
-
-        count = self.budget.of_tensor(batch.count)
-        return top_by_score(centred.covariance, batch.inside, count, limit, batch.sample_ids)
+    def key(self, tokens: RankInputs) -> Tensor:
+        """What tokens are chosen by, the highest first; -inf where a token may not be chosen."""
+        return tokens.covariance
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int
     ) -> NDArray[np.bool_]:
-        """The same choice from arrays [n], one entry a valid token."""
+        """The choice by that key from arrays [n], one entry a valid token."""
         covariance = np.asarray(covariance)
         everyone = np.ones(len(covariance), dtype=bool)
         return first_by_key(covariance, everyone, self.budget.of(len(covariance)), sample_ids, positions)
@@ -133,18 +130,13 @@ class KLCov:
 
     def _apply_full(self, batch: TokenBatch, terms: Terms, chosen: Chosen) -> Terms:
         from ..divergence import full_divergence
-        from ..selection import chosen_rows
 
-        if chosen.limit == 0:
-            return terms
-        rows, counts = chosen_rows(chosen.mask, chosen.limit)
-        values, bad = full_divergence(batch, rows, counts, self.divergence)
+        counts = chosen.mask.squeeze(1).bool()
+        values, bad = full_divergence(batch, chosen.rows, counts, self.divergence)
         terms = replace(terms, nonfinite=(*terms.nonfinite, bad))
         if self.weight == "selected_mean":
             return self._add_mean(terms, values.sum(), chosen)
-        nothing = values.new_zeros(batch.inside.numel())
-        penalty = nothing.index_add(0, rows, values, alpha=self.beta).view(batch.shape)
-        return replace(terms, per_token=(*terms.per_token, penalty))
+        return replace(terms, per_token=(*terms.per_token, self.beta * values.unsqueeze(1)))
 
     def _add_mean(self, terms: Terms, total: Tensor, chosen: Chosen) -> Terms:
         mean = self.beta * chosen.share * total / chosen.count.clamp(min=1)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..batch import TokenBatch
-    from ..covariance import Centred
     from ..interfaces import Chosen, Terms
+    from ..ranking import RankInputs
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,11 @@ class RandomClip:
         """How many tokens it chooses."""
         return TokenBudget(self.fraction, minimum=self.minimum)
 
-    def choose(self, batch: TokenBatch, centred: Centred, unclipped: Tensor | None, limit: int) -> Tensor:
-        """The chosen tokens as 0/1 [B, T], on the device."""
-        from ..selection import lowest_hash
+    def key(self, tokens: RankInputs) -> Tensor:
+        """What tokens are chosen by, the highest first; -inf where a token may not be chosen."""
+        from ..selection import hash_key
 
-        count = self.budget.of_tensor(batch.count)
-        eligible = batch.inside if unclipped is None else batch.inside * unclipped
-        return lowest_hash(eligible, count, limit, batch.sample_ids, seed=batch.seed, step=batch.step)
+        return hash_key(tokens.unclipped(), tokens.sample_ids, seed=tokens.seed, step=tokens.step)
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int

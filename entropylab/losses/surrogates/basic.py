@@ -1,24 +1,22 @@
-"""Policy-gradient surrogates. r = π/π_old of the sampled token, A the advantage, l = log π.
-
-Free of torch when imported.
-"""
+"""The surrogates that the others are measured by: REINFORCE, importance sampling, PPO's ratio clip."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import InvalidInputError
-from .interfaces import Terms
-from .setting_checks import require_number
+from ..interfaces import Terms
+from ..setting_checks import require_clip
 
 if TYPE_CHECKING:
-    from .batch import TokenBatch
+    from ..batch import TokenBatch
 
 
 @dataclass(frozen=True)
 class REINFORCE:
     """-A · l (Williams 1992). Its value is not a return; its gradient is the policy gradient."""
+
+    scope: ClassVar[str] = "token"
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
@@ -29,9 +27,11 @@ class REINFORCE:
 class ImportanceSampling:
     """-A · r: the surrogate of PPO without its ratio clip (arXiv 1707.06347, eq. 6)."""
 
+    scope: ClassVar[str] = "token"
+
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
-        from .batch import where_unclamped
+        from ..batch import where_unclamped
 
         free = batch.signal * batch.ratio
         return Terms(free, where_unclamped(free, batch.log_ratio), batch.inside)
@@ -44,18 +44,17 @@ class PPOClip:
     A token is clipped where the second term is the larger one: its gradient is zero.
     """
 
+    scope: ClassVar[str] = "token"
+
     low: float = 0.2
     high: float = 0.2
 
     def __post_init__(self) -> None:
-        require_number("PPOClip", "low", self.low, least=0.0)
-        require_number("PPOClip", "high", self.high, least=0.0)
-        if self.low > 1.0:
-            raise InvalidInputError(f"PPOClip: low={self.low!r} is above 1: the ratio has no bound below 0")
+        require_clip("PPOClip", self.low, self.high)
 
     def terms(self, batch: TokenBatch) -> Terms:
         """The loss of each token and its slope, [B, T]."""
-        from .batch import where_unclamped
+        from ..batch import where_unclamped
 
         free = batch.signal * batch.ratio
         bounded = batch.ratio.clamp(1.0 - self.low, 1.0 + self.high).mul_(batch.signal)
