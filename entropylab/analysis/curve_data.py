@@ -92,9 +92,18 @@ def _controls(label: str, config: Mapping[str, Any]) -> list[str]:
         control, surrogate = _of_method(str(config.get("method_key") or label))
     names = [_name(one) for one in (control if isinstance(control, list) else [control]) if one]
     acting = [name for name in names if name not in PLACEBOS]
-    if isinstance(surrogate, Mapping) and surrogate.get("high", 0) != surrogate.get("low", 0):
-        acting.append("clip-higher")
-    return acting
+    return acting + (_steering(surrogate) if isinstance(surrogate, Mapping) else [])
+
+
+def _steering(surrogate: Mapping[str, Any]) -> list[str]:
+    """Surrogates whose ratio bounds are meant to act on the entropy."""
+    name = surrogate.get("name", "PPOClip")
+    acts = {
+        "clip-higher": name == "PPOClip" and surrogate.get("high", 0) != surrogate.get("low", 0),
+        "BAPO": name == "BAPO",
+        "CE-GPPO": name == "GPPO" and surrogate.get("beta_high") != surrogate.get("beta_low"),
+    }
+    return [label for label, found in acts.items() if found]
 
 
 def _name(control: Any) -> str:

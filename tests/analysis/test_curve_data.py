@@ -81,6 +81,9 @@ def test_fit_warns_of_an_intervention(make_run, tmp_path):
         ("kl_cov_7b", {}, "KLCov"),
         ("anything", {"method_key": "clip_cov"}, "ClipCov"),
         ("clip_higher", {}, "clip-higher"),
+        ("gspo", {}, None),
+        ("ce_gppo", {}, "CE-GPPO"),
+        ("bapo", {}, "BAPO"),
         ("baseline", {"kl_coef": 0.001, "entropy_coef": 0.0}, "kl_coef"),
     ],
 )
