@@ -15,6 +15,7 @@ from entropylab.losses import advice
 from entropylab.losses.controls.adaptive_entropy import AdaptiveEntropyBonus
 from entropylab.losses.controls.clip_cov import ClipCov
 from entropylab.losses.controls.entropic import EntroPIC
+from entropylab.losses.controls.entropy_bonus import EntropyBonus
 from entropylab.losses.controls.forking_tokens import ForkingTokens
 from entropylab.losses.controls.kl_cov import KLCov
 from entropylab.losses.controls.kl_penalty import KLPenalty
@@ -23,6 +24,7 @@ from entropylab.losses.controls.random_clip import RandomClip
 from entropylab.losses.controls.sample_weight import SampleWeight
 from entropylab.losses.controls.steer import STEER
 from entropylab.losses.full_kl import FullKL
+from entropylab.losses.interfaces import SelectingControl
 from entropylab.losses.methods import METHODS, Method
 from entropylab.losses.policy_loss import policy_loss
 from entropylab.losses.surrogates import BAPO, GPPO, PPOClip
@@ -128,6 +130,24 @@ ROWS = [
 @pytest.fixture(params=ROWS, ids=lambda row: row.key)
 def method(request):
     """Each row of the table in turn, and some forms beside it."""
+    return request.param
+
+
+@pytest.fixture(
+    params=[row for row in ROWS if isinstance(row.control, SelectingControl)], ids=lambda row: row.key
+)
+def selecting_method(request):
+    """The rows whose control chooses tokens."""
+    return request.param
+
+
+ADDING = (AdaptiveEntropyBonus, EntroPIC, EntropyBonus, KLCov, KLPenalty, LpReg)
+"""Controls with a gradient of their own beside the policy gradient."""
+
+
+@pytest.fixture(params=[row for row in ROWS if not isinstance(row.control, ADDING)], ids=lambda row: row.key)
+def weighing_method(request):
+    """The rows that change the policy gradient of a token by a factor alone."""
     return request.param
 
 
