@@ -75,7 +75,7 @@ class FullKL:
         policy = _logits(self.policy, self.weight, rows, self.temperature)
         with torch.no_grad():
             reference = _logits(self.reference, self.ref_weight, rows, self.temperature)
-        return _RowKL.apply(policy, reference, direction)
+        return _RowKL.apply(policy, reference, direction)[0]
 
 
 class _RowKL(torch.autograd.Function):
@@ -86,8 +86,8 @@ class _RowKL(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, ref_logits: Tensor, direction: str) -> Tensor:
-        """KL of each row, [k]; NaN where it is not finite."""
+    def forward(logits: Tensor, ref_logits: Tensor, direction: str) -> tuple[Tensor, Tensor]:
+        """KL of each row, [k], NaN where it is not finite; and its gradient [k, V]."""
         log_p, log_q = logits.log_softmax(-1), ref_logits.log_softmax(-1)
         p, q = log_p.exp(), log_q.exp()
         outer, gap = (p, log_p - log_q) if direction == "reverse_kl" else (q, log_q - log_p)
@@ -95,8 +95,14 @@ class _RowKL(torch.autograd.Function):
         value = (outer * gap).sum(-1)
         finite = torch.isfinite(value)
         gradient = p * (gap - value.unsqueeze(-1)) if direction == "reverse_kl" else p - q
-        ctx.save_for_backward(torch.where(finite.unsqueeze(-1), gradient, 0.0))
-        return torch.where(finite, value, torch.nan)
+        gradient = torch.where(finite.unsqueeze(-1), gradient, 0.0)
+        return torch.where(finite, value, torch.nan), gradient
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """Keep the gradient, which has none itself."""
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -19,16 +19,22 @@ if TYPE_CHECKING:
 
 class _Gate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, source: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+    def forward(source: Tensor, value: Tensor, slope: Tensor) -> Tensor:
         """The value, as it is."""
-        ctx.save_for_backward(slope)
         return value.view_as(value)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the slope."""
+        ctx.save_for_backward(inputs[2])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """The incoming gradient times the slope."""
+        """The incoming gradient times the slope; a gradient of one response goes to all of its tokens."""
         (slope,) = ctx.saved_tensors
-        return gradients[0] * slope, None, None
+        gradient = gradients[0].to(slope.dtype)
+        return slope * (gradient if gradient.dim() == 2 else gradient.unsqueeze(1)), None, None
 
 
 def gate(source: Tensor, value: Tensor, slope: Tensor) -> Tensor:
@@ -39,26 +45,12 @@ def gate(source: Tensor, value: Tensor, slope: Tensor) -> Tensor:
     return _Gate.apply(source, value, slope)
 
 
-class _GateRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, source: Tensor, values: Tensor, slope: Tensor) -> Tensor:
-        """The values, as they are."""
-        ctx.save_for_backward(slope)
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """The incoming gradient of each response times the slope of its tokens."""
-        (slope,) = ctx.saved_tensors
-        return slope * gradients[0].unsqueeze(1), None, None
-
-
 def gate_rows(source: Tensor, values: Tensor, slope: Tensor) -> Tensor:
     """``values`` [B] whose derivatives with respect to ``source`` [B, T] are ``slope`` [B, T].
 
     ``values`` and ``slope`` carry no gradient.
     """
-    return _GateRows.apply(source, values, slope)
+    return _Gate.apply(source, values, slope)
 
 
 def keep(values: Tensor, inside: Tensor) -> Tensor:

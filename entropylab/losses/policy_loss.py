@@ -69,7 +69,8 @@ def policy_loss(
     """L = reduce(surrogate of each token, changed by the controls in order) + terms of the controls.
 
     Shapes: B responses, T tokens. bf16 and fp16 inputs are computed in fp32; log-ratios are clamped to ±20.
-    Values outside the mask never reach loss or gradient, NaN included.
+    Values outside the mask never reach loss or gradient, NaN included. It has first derivatives, also through
+    ``torch.func.grad``; a second backward raises. ``torch.compile(fullgraph=True)`` takes it as it is.
 
     Args:
         logprobs: [B, T], log π of the sampled tokens in nats, with gradient.
@@ -87,7 +88,8 @@ def policy_loss(
         selection: tokens chosen on a larger set by ``select_tokens``; aligned with ``control`` where that is
             a sequence.
         sample_ids: int64 [B], global ids of the responses; ties, hashes and selections refer to them.
-        validate: check values (waits for the device); None: on for CPU tensors, off elsewhere. When off, an
+        validate: check values (waits for the device); None: on for CPU tensors, off elsewhere and within
+            ``torch.compile``. When off, an
             empty mask gives 0 and non-finite values are counted in ``entropylab/nonfinite`` and left out.
         seed: seed of random choices.
         step: training step, so that choices differ between steps.

@@ -98,7 +98,7 @@ def _survey_block(
     covariance_on: str,
     with_loss: bool,
 ) -> tuple[RowMoments, Tensor, Tensor, Tensor]:
-    """The small results of a block; all else is free after it, so the next block finds its memory in cache."""
+    """The small results of a block; all else is free after it, so the next one finds its memory in cache."""
     batch = make_batch(**{name: _rows_of(value, rows) for name, value in inputs.items()})
     terms = surrogate.terms(batch)
     _put(collector, rows, batch, terms, with_loss)

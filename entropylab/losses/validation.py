@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 def resolve_validate(validate: bool | None, logprobs: Tensor) -> bool:
-    """Whether values are checked: as asked, else only where the check does not wait for a device."""
-    return logprobs.device.type == "cpu" if validate is None else validate
+    """Whether values are checked: as asked, else only where that waits for no device and breaks no graph."""
+    if validate is None:
+        return logprobs.device.type == "cpu" and not torch.compiler.is_compiling()
+    return validate
 
 
 def check_tensors(**tensors: Any) -> None:
