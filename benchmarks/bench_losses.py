@@ -27,8 +27,10 @@ LOSSES = ("ppo", "clip_cov", "kl_cov")
 class Side:
     """One worker process."""
 
-    def __init__(self, python: str, name: str) -> None:
+    def __init__(self, python: str, name: str, tunables: str = "") -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        if tunables:
+            environment["GLIBC_TUNABLES"] = tunables
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         )
@@ -49,8 +51,11 @@ class Side:
         return float(self._process.stdout.readline())
 
 
-def measure(sides: dict[str, Side], rows: int, rounds: int) -> dict[str, object]:
-    """Median CPU milliseconds and peak MiB of each loss of each side, and ratios."""
+def measure(sides: dict[str, Side], frugal: dict[str, Side], rows: int, rounds: int) -> dict[str, object]:
+    """Median CPU milliseconds and peak MiB of each loss of each side, and ratios.
+
+    Peaks are of processes that give freed memory back at once, so that what is resident is in use.
+    """
     times: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + 2):
         for loss in LOSSES:
@@ -61,7 +66,7 @@ def measure(sides: dict[str, Side], rows: int, rounds: int) -> dict[str, object]
     cpu_ms = {f"{name}/{loss}": 1e3 * statistics.median(x) for (name, loss), x in times.items()}
     peaks = {
         f"{name}/{loss}": statistics.median(side.ask(f"{rows} {loss} peak") for _ in range(5))
-        for name, side in sides.items()
+        for name, side in frugal.items()
         for loss in LOSSES
     }
     return {
@@ -86,12 +91,18 @@ def main() -> None:
     parser.add_argument("--verl", default=os.environ.get("ENTROPYLAB_VERL_PYTHON"), metavar="PYTHON")
     parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()
-    sides = {"own": Side(sys.executable, "own")}
+    pythons = {"own": sys.executable}
     if arguments.verl:
-        sides["verl"] = Side(arguments.verl, "verl")
+        pythons["verl"] = arguments.verl
     else:
         print("verl is left out: give its Python with --verl or ENTROPYLAB_VERL_PYTHON.")
-    figures = {f"{rows}x4096": measure(sides, rows, max(5, arguments.rounds * 64 // rows)) for rows in ROWS}
+    sides = {name: Side(python, name) for name, python in pythons.items()}
+    frugal = {
+        name: Side(python, name, "glibc.malloc.mmap_threshold=65536") for name, python in pythons.items()
+    }
+    figures = {
+        f"{rows}x4096": measure(sides, frugal, rows, max(15, arguments.rounds * 64 // rows)) for rows in ROWS
+    }
     keep("losses" if arguments.verl else "losses_without_verl", figures)
 
 
