@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .backend import torch
+from .blocks import Rows
 from .controls.clip_cov import ClipCov
 from .controls.kl_cov import KLCov
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .interfaces import SelectingControl
+    from .ranking import Covariances
     from .survey import Survey
 
 _INSIDE = (str(Path(__file__).parent) + os.sep, str(Path(torch.__file__).parent) + os.sep)
@@ -27,6 +29,7 @@ _ON_POLICY = 1e-6
 _FLAT = ("abs_logratio", "k2", "k3")
 """Divergences without a gradient where the policies agree."""
 _MANY_CALLS = 256
+_ALL = Rows(slice(None))
 _given: set[tuple[str, str]] = set()
 _on_policy: dict[str, tuple[int, int]] = {}
 """Control -> the step since which no log-ratio was seen, and how many calls that were."""
@@ -38,19 +41,28 @@ def forget_advice() -> None:
     _on_policy.clear()
 
 
-def advise(control: SelectingControl, found: Survey, covariance: Tensor) -> None:
+def advise(control: SelectingControl, covariances: Covariances, positive: Tensor, candidates: Tensor) -> None:
     """Warn where a choice of tokens cannot do what its settings say. Waits for the device.
 
     That is: a fraction off by more than 20 %, covariances that are all 0, a band that no token reaches, and
     KL-Cov without any update off-policy.
     """
+    found = covariances.found
     _advise_fraction(control, int(found.count))
     if found.count > 1:
-        if _any(covariance, above=_ROUNDING):
-            _advise_band(control, found, covariance)
+        if _varies(covariances, positive):
+            if not bool(candidates > 0):
+                _advise_band(control, covariances)
         elif _any(_inside(found, found.inputs["advantages"])):
             _advise_constant(control, found)
         _advise_on_policy(control, found)
+
+
+def _varies(covariances: Covariances, positive: Tensor) -> bool:
+    """Whether some covariance is more than rounding; the sum of the positive ones mostly tells."""
+    if bool(positive > _ROUNDING * covariances.found.count):
+        return True
+    return _any(covariances.at(_ALL)[0], above=_ROUNDING)
 
 
 def _advise_constant(control: SelectingControl, found: Survey) -> None:
@@ -64,10 +76,11 @@ def _advise_constant(control: SelectingControl, found: Survey) -> None:
     )
 
 
-def _advise_band(control: SelectingControl, found: Survey, covariance: Tensor) -> None:
+def _advise_band(control: SelectingControl, covariances: Covariances) -> None:
     if not isinstance(control, ClipCov) or control.select != "band":
         return
-    values = covariance[~covariance.isnan()]
+    found = covariances.found
+    values = covariances.at(_ALL)[0][found.inside]
     least, most = float(values.min()), float(values.max())
     if most <= control.low or least >= control.high:
         _once(
@@ -91,7 +104,7 @@ def _inside(found: Survey, values: Tensor) -> Tensor:
     """[N]: the values of the valid tokens, from [B, T] or [B]."""
     values = values.detach()
     values = values.unsqueeze(1) if values.dim() == 1 else values
-    return values.expand(found.ratio.shape)[~found.ratio.isnan()]
+    return values.expand(found.shape)[found.inside]
 
 
 def _advise_on_policy(control: SelectingControl, found: Survey) -> None:
@@ -99,7 +112,7 @@ def _advise_on_policy(control: SelectingControl, found: Survey) -> None:
     if not isinstance(control, KLCov) or control.reference != "old" or control.divergence not in _FLAT:
         return
     kind, step = type(control).__name__, found.inputs["step"]
-    if _any(found.ratio - 1.0, above=_ON_POLICY):
+    if _off_policy(found):
         _on_policy.pop(kind, None)
         return
     first_step, calls = _on_policy.get(kind, (step, 0))
@@ -112,6 +125,13 @@ def _advise_on_policy(control: SelectingControl, found: Survey) -> None:
             "the rollout policy has neither value nor gradient: the control does nothing. Take more than one "
             "update a rollout, or reference='ref', or a divergence over the full vocabulary",
         )
+
+
+def _off_policy(found: Survey) -> bool:
+    if found.losses is not None and bool(found.losses.totals.ratio_max > 1.0 + 2.0 * _ON_POLICY):
+        return True
+    logprobs, old_logprobs = found.inputs["logprobs"].detach(), found.inputs["old_logprobs"].detach()
+    return _any((logprobs - old_logprobs).masked_fill(~found.inside, 0.0), above=_ON_POLICY)
 
 
 def _advise_fraction(control: SelectingControl, n_tokens: int) -> None:

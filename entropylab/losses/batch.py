@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .masking import as_indicator, between, count_of, drop_large_, keep
+from .masking import between, keep
+from .valid_tokens import ValidTokens, valid_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,38 +105,33 @@ def make_batch(
     sample_ids: Tensor | None = None,
     seed: int = 0,
     step: int = 0,
+    valid: ValidTokens | None = None,
 ) -> TokenBatch:
-    """The safe token set of checked tensors. Give only the optional inputs that are used."""
+    """The safe token set of checked tensors. Give only the optional inputs that are used.
+
+    ``valid``: what ``valid_of`` says of these inputs, where it is known.
+    """
     dtype = compute_dtype(logprobs)
     source, entropy = logprobs.to(dtype), None if entropy is None else entropy.to(dtype)
     old_logprobs = old_logprobs.detach().to(dtype)
     ref_logprobs = None if ref_logprobs is None else ref_logprobs.detach().to(dtype)
-    advantages = advantages.detach().to(dtype)
     shared = advantages.dim() == 1
-    advantages = advantages.unsqueeze(1) if shared else advantages
+    advantages = by_token(advantages.detach().to(dtype))
     with torch.no_grad():
-        inside = as_indicator(mask, dtype)
-        n_masked = count_of(inside)
-        log_ratio = source.detach() - old_logprobs
-        probe = log_ratio + advantages
-        for values in (source, ref_logprobs, entropy):
-            if values is not None:
-                probe.add_(values.detach())
-        inside = drop_large_(inside, probe)
-        lengths = inside.sum(1).long()
-        count = lengths.sum()
-        advantages = advantages.nan_to_num(0.0, 0.0, 0.0)
-        log_ratio = _clamp_(log_ratio, inside)
+        if valid is None:
+            valid = valid_of(source, old_logprobs, advantages, mask, ref_logprobs, entropy)
+        inside = valid.inside
+        log_ratio = _clamped(valid.log_ratio, inside)
         return TokenBatch(
             source=source,
             log_ratio=log_ratio,
             ratio=log_ratio.exp(),
-            signal=(advantages * inside).neg_(),
-            response_advantages=advantages if shared else None,
+            signal=valid.advantages.neg(),
+            response_advantages=advantages.nan_to_num(0.0, 0.0, 0.0) if shared else None,
             inside=inside,
-            lengths=lengths,
-            count=count,
-            nonfinite=n_masked - count,
+            lengths=valid.lengths,
+            count=valid.lengths.sum(),
+            nonfinite=valid.nonfinite,
             old_logprobs=old_logprobs,
             ref_logprobs=ref_logprobs,
             entropy=entropy,
@@ -146,6 +142,24 @@ def make_batch(
         )
 
 
+def valid_of(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    ref_logprobs: Tensor | None = None,
+    entropy: Tensor | None = None,
+) -> ValidTokens:
+    """The valid tokens of inputs in the compute dtype, by the names of ``make_batch``."""
+    others = [None if values is None else values.detach() for values in (ref_logprobs, entropy)]
+    return valid_tokens(mask, logprobs.detach(), old_logprobs, by_token(advantages), *others)
+
+
+def by_token(advantages: Tensor) -> Tensor:
+    """[B, T], or [B, 1] from [B]."""
+    return advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
+
+
 def compute_dtype(logprobs: Tensor) -> torch.dtype:
     """fp64 for fp64 logprobs, fp32 otherwise."""
     return torch.float64 if logprobs.dtype == torch.float64 else torch.float32
@@ -153,7 +167,7 @@ def compute_dtype(logprobs: Tensor) -> torch.dtype:
 
 def log_ratio_to(batch: TokenBatch, reference: Tensor) -> Tensor:
     """log π - log π_ref clamped to ±20, 0 outside the valid tokens."""
-    return _clamp_(batch.logprobs - reference, batch.inside)
+    return _clamped(batch.source.detach() - reference, batch.inside)
 
 
 def where_unclamped(slope: Tensor, log_ratio: Tensor) -> Tensor:
@@ -161,6 +175,6 @@ def where_unclamped(slope: Tensor, log_ratio: Tensor) -> Tensor:
     return between(slope, log_ratio, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 
 
-def _clamp_(difference: Tensor, inside: Tensor) -> Tensor:
-    """Overwrites ``difference``."""
-    return difference.nan_to_num_(0.0).clamp_(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).mul_(inside)
+def _clamped(difference: Tensor, inside: Tensor) -> Tensor:
+    """A fresh tensor."""
+    return keep(difference, inside).clamp_(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .choosing import place
+from .blocks import Units
 from .selection import first_by_key
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .ranking import Key
+    from .keys import Keys
+    from .ranking import Covariances
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,16 @@ def unpacked(words: Tensor) -> Candidates:
     return Candidates(keys, sample_ids, positions, covariance)
 
 
-def local_candidates(
-    key: Key, sample_ids: Tensor, covariance: Tensor, count: Tensor, limit: int
-) -> Candidates:
+def local_candidates(keys: Keys, covariances: Covariances, count: Tensor, limit: int) -> Candidates:
     """The ``count`` tokens of a batch that come first, in the order (sample_id, position)."""
-    rows, counts = first_by_key(key.values, count, limit, sample_ids, key.maxima)
-    row, column = place(rows, covariance.shape[1])
-    keys = torch.where(counts, key.values[row, column].double(), -torch.inf)
-    found = Candidates(keys, sample_ids[row], column, covariance[row, column].double())
-    return found.at(_fillers_last(keys))
+    sample_ids = covariances.found.sample_ids
+    rows, counts = first_by_key(keys, count, limit, sample_ids)
+    tokens = Units(rows, 1, keys.shape[1])
+    values = torch.where(counts, keys.of(tokens).squeeze(1).double(), -torch.inf)
+    covariance, _ = covariances.at(tokens)
+    ids, positions = tokens.of_responses(sample_ids), tokens.positions.squeeze(1)
+    found = Candidates(values, ids, positions, covariance.squeeze(1).double())
+    return found.at(_fillers_last(values))
 
 
 def first_of(candidates: Candidates, count: Tensor, limit: int) -> Candidates:

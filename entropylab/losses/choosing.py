@@ -14,39 +14,39 @@ from .selection import first_by_key, mark_rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .ranking import Key
+    from .keys import Keys
     from .survey import Survey
 
 _BY_TOKEN = ("logprobs", "old_logprobs", "ref_logprobs", "entropy")
 
 
 @torch.no_grad()
-def choose(control: SelectingControl, key: Key, found: Survey, share: Tensor | float = 1.0) -> Chosen:
+def choose(control: SelectingControl, keys: Keys, found: Survey, share: Tensor | float = 1.0) -> Chosen:
     """The tokens that the control chooses in this batch, by their keys."""
-    limit, count = control.budget.of(key.values.numel()), control.budget.of_tensor(found.count)
-    rows, counts = first_by_key(key.values, count, limit, found.sample_ids, key.maxima)
-    return Chosen(rows, counts.to(key.values.dtype).unsqueeze(1), counts.sum(), share)
+    limit, count = control.budget.of(found.inside.numel()), control.budget.of_tensor(found.count)
+    rows, counts = first_by_key(keys, count, limit, found.sample_ids)
+    return Chosen(rows, counts.to(found.dtype).unsqueeze(1), counts.sum(), share)
 
 
 @torch.no_grad()
-def union_of(every: Sequence[Chosen], like: Tensor) -> tuple[Tensor, Tensor]:
+def union_of(every: Sequence[Chosen], found: Survey) -> tuple[Tensor, Tensor]:
     """Flat rows [k] of the tokens that any control chose, each once, and their 0/1 mask [k, 1]."""
     if not every:
-        return torch.zeros(0, dtype=torch.int64, device=like.device), like.new_zeros(0, 1)
+        return found.sample_ids[:0], found.inside.new_zeros((0, 1), dtype=found.dtype)
     rows, mask = every[0].rows, every[0].mask
     for one in every[1:]:
-        fresh = 1.0 - members(rows, mask, one.rows, like)
+        fresh = 1.0 - members(rows, mask, one.rows, found.shape)
         rows, mask = torch.cat([rows, one.rows]), torch.cat([mask, one.mask * fresh])
     return rows, mask
 
 
 @torch.no_grad()
-def members(rows: Tensor, mask: Tensor, asked: Tensor, like: Tensor) -> Tensor:
-    """0/1 [k, 1]: which of the ``asked`` flat rows [k] are among ``rows`` where ``mask`` is 1."""
+def members(rows: Tensor, mask: Tensor, asked: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """0/1 [k, 1]: which of the ``asked`` flat rows [k] of [B, T] are among ``rows`` where ``mask`` is 1."""
     if asked is rows:
         return mask
-    marked = mark_rows(rows, mask.squeeze(1) > 0, like.shape)
-    return marked.flatten()[asked].to(like.dtype).unsqueeze(1)
+    marked = mark_rows(rows, mask.squeeze(1) > 0, shape)
+    return marked.flatten()[asked].to(mask.dtype).unsqueeze(1)
 
 
 def place(rows: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -57,7 +57,7 @@ def place(rows: Tensor, length: int) -> tuple[Tensor, Tensor]:
 def batch_at(found: Survey, rows: Tensor, mask: Tensor) -> TokenBatch:
     """The tokens at flat ``rows`` [k], as responses of one token, valid where ``mask`` [k, 1] is 1."""
     inputs = found.inputs
-    row, column = place(rows, found.ratio.shape[1])
+    row, column = place(rows, found.shape[1])
     by_token = {name: inputs[name][row, column].unsqueeze(1) for name in _BY_TOKEN if name in inputs}
     advantages = inputs["advantages"]
     advantages = advantages[row] if advantages.dim() == 1 else advantages[row, column].unsqueeze(1)

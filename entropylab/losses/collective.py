@@ -20,7 +20,7 @@ from .choosing import place
 from .covariance import Means, means_of
 from .interfaces import Chosen, Control, SelectingControl, Surrogate, chooses_tokens
 from .micro_batches import joined
-from .ranking import rank
+from .ranking import Covariances, Ranked, rank
 from .ranks import Whole, gather, meet
 from .selection import mark_rows
 from .surrogates import DEFAULT_SURROGATE
@@ -65,12 +65,12 @@ class Selection:
         """The chosen tokens of responses ``sample_ids`` [B] at positions below ``length``, bool [B, T]."""
         return mark_rows(*self._find(sample_ids, length), (len(sample_ids), length))
 
-    def within(self, sample_ids: Tensor, ratio: Tensor) -> Chosen:
-        """The chosen tokens of responses ``sample_ids`` [B]; ``ratio`` [B, T] is NaN where none is valid."""
-        rows, here = self._find(sample_ids, ratio.shape[1])
+    def within(self, found: Survey) -> Chosen:
+        """Those of the chosen tokens that are among the valid ones of a token set."""
+        rows, here = self._find(found.sample_ids, found.shape[1])
         if len(rows):
-            here = here & ~ratio[place(rows, ratio.shape[1])].isnan()
-        return Chosen(rows, here.to(ratio.dtype).unsqueeze(1), self.count)
+            here = here & found.inside[place(rows, found.shape[1])]
+        return Chosen(rows, here.to(found.dtype).unsqueeze(1), self.count)
 
     def _find(self, sample_ids: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Flat rows [limit] of the chosen tokens, and which of them are there."""
@@ -138,8 +138,8 @@ def select_tokens(
     inputs = {**tensors, "seed": seed, "step": step}
     found = survey(inputs, surrogate, covariance_on=control.covariance_on, with_loss=False)
     failure = _failure(found, tensors, may_be_empty=group is not None) if checked else None
-    settings = (control, surrogate, seed, step, found.ratio.dtype)
-    whole = meet(group, found.moments, found.ratio.numel(), settings, failure)
+    settings = (control, surrogate, seed, step, found.dtype)
+    whole = meet(group, found.moments, found.inside.numel(), settings, failure)
     if failure is not None:
         raise failure
     chosen = _chosen(control, found, whole, group, checked)
@@ -159,12 +159,13 @@ def select_tokens(
 
 def _chosen(control: SelectingControl, found: Survey, whole: Whole, group: Any, checked: bool) -> Candidates:
     """The chosen tokens of all ranks, in the order (sample_id, position), fillers last."""
-    ranked = rank(found, means_of(whole.moments), control.covariance_on, (control,))
-    if checked:
-        _check_whole(control, found, whole, ranked.covariance, group)
     limit, count = control.budget.of(whole.n_padded), control.budget.of_tensor(whole.moments[0])
-    own_limit = min(limit, ranked.covariance.numel())
-    own = local_candidates(ranked.keys[0], found.sample_ids, ranked.covariance, count, own_limit)
+    own_limit = min(limit, found.inside.numel())
+    covariances = Covariances(found, means_of(whole.moments), control.covariance_on)
+    ranked = rank(covariances, (control,), (own_limit,))
+    if checked:
+        _check_whole(control, covariances, ranked, whole, group)
+    own = local_candidates(ranked.keys[0], covariances, count, own_limit)
     if group is None:
         return own
     every = gather(group, own.packed(min(limit, whole.widest)))
@@ -184,10 +185,10 @@ def _failure(found: Survey, tensors: dict[str, Tensor], *, may_be_empty: bool) -
 
 
 def _check_whole(
-    control: SelectingControl, found: Survey, whole: Whole, covariance: Tensor, group: Any
+    control: SelectingControl, covariances: Covariances, ranked: Ranked, whole: Whole, group: Any
 ) -> None:
     if group is None:
-        advise(control, found, covariance)
+        advise(control, covariances, ranked.positive, ranked.candidates[0])
     elif not bool(whole.moments[0] > 0):
         raise InvalidInputError("mask is empty on every rank of the group: no token to choose from")
 

@@ -15,7 +15,8 @@ from .backend import torch
 from .batch import TokenBatch, make_batch
 from .choosing import members, place
 from .interfaces import Chosen, Control, Surrogate, Terms, chooses_tokens
-from .masking import count_of, gate_rows, nan_outside
+from .masking import gate_rows
+from .totals import Totals, add_totals, totals_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,12 +30,11 @@ class Controlled:
 
     per_response: Tensor
     """fp64 [B], with gradient."""
-    weight: Tensor
-    """[B, T]: factor on the token's policy gradient; NaN outside the valid tokens."""
-    clipped: Tensor | None
-    """Bool [B, T]: the ratio clip is active."""
-    n_clipped: Tensor
-    """0-d."""
+    totals: Totals
+    terms: Terms | None = None
+    """Those of the whole batch, where the controls ran on it; else None."""
+    weight_change: Tensor | None = None
+    """[k, 1]: added by the controls to the factor on the policy gradient at the chosen tokens."""
     extra: tuple[Tensor, ...] = ()
     """0-d terms with gradient, added after the reduction."""
     nonfinite: tuple[Tensor, ...] = ()
@@ -57,28 +57,25 @@ def changed_at_chosen(
     rows: Tensor,
 ) -> Controlled:
     """The loss with the controls applied at the chosen ``tokens`` [k, 1] of flat ``rows`` [k]."""
-    assert found.per_response is not None
-    assert found.slope is not None
-    assert found.weight is not None
-    n_clipped, source = found.totals["clipped"], found.inputs["logprobs"]
+    assert found.losses is not None
+    losses, source = found.losses, found.inputs["logprobs"]
     if len(rows) == 0:
-        per_response = gate_rows(source, found.per_response, found.slope)
-        return Controlled(per_response, found.weight, found.clipped, n_clipped)
+        return Controlled(gate_rows(source, losses.per_response, losses.slope), losses.totals)
     with torch.no_grad():
         before = terms = surrogate.terms(tokens)
     for one, chosen in zip(controls, every, strict=True):
         assert chosen is not None
-        mask = members(chosen.rows, chosen.mask, rows, found.ratio)
+        mask = members(chosen.rows, chosen.mask, rows, found.shape)
         terms = one.apply(tokens, terms, replace(chosen, rows=rows, mask=mask))
-    at = place(rows, found.ratio.shape[1])
-    _add(found.per_response, at[:1], (terms.value - before.value).double(), tokens.inside)
-    _add(found.slope, at, terms.slope - before.slope, tokens.inside)
-    _add(found.weight, at, terms.weight - before.weight, tokens.inside)
-    per_response = gate_rows(source, found.per_response, found.slope)
+    at = place(rows, found.shape[1])
+    _add(losses.per_response, at[:1], (terms.value - before.value).double(), tokens.inside)
+    _add(losses.slope, at, terms.slope - before.slope, tokens.inside)
+    per_response = gate_rows(source, losses.per_response, losses.slope)
     for term in terms.per_token:
         per_response = per_response.index_add(0, at[0], (term * tokens.inside).squeeze(1).double())
+    weight_change = (terms.weight - before.weight) * tokens.inside
     rest = (terms.extra, terms.nonfinite, terms.reports)
-    return Controlled(per_response, found.weight, found.clipped, n_clipped, *rest)
+    return Controlled(per_response, losses.totals, None, weight_change, *rest)
 
 
 def changed_everywhere(
@@ -96,17 +93,8 @@ def changed_everywhere(
     per_response = gate_rows(batch.source, terms.value.sum(1, dtype=torch.float64), terms.slope)
     for term in terms.per_token:
         per_response = per_response + term.sum(1, dtype=torch.float64)
-    free = terms.unclipped
-    n_clipped = torch.zeros_like(batch.count) if free is None else free.numel() - count_of(free)
-    return Controlled(
-        per_response,
-        terms.weight + nan_outside(batch.inside),
-        None if free is None else free.bool().logical_not_(),
-        n_clipped,
-        terms.extra,
-        terms.nonfinite,
-        terms.reports,
-    )
+    rest = (terms.extra, terms.nonfinite, terms.reports)
+    return Controlled(per_response, add_totals([totals_of(batch, terms.unclipped)]), terms, None, *rest)
 
 
 @torch.no_grad()

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .backend import torch
-from .batch import TokenBatch, make_batch
+from .batch import TokenBatch, compute_dtype, make_batch, valid_of
 from .fixed_point import N_PARTS, as_number, parts_of, row_sums, weighted_row_sums
 from .masking import keep, nan_outside
+from .valid_tokens import ValidTokens
 from .validation import check_tensors, check_values, resolve_validate
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ class Means:
 
 
 class RowMoments(NamedTuple):
-    """int64 [B] each; of ``fixed_point.row_sums``."""
+    """Of each response."""
 
     lengths: Tensor
-    logprobs: Tensor
-    logprobs_left: Tensor | None
-    signal: Tensor
-    signal_left: Tensor | None
+    """int64 [B]: valid tokens."""
+    sums: Tensor
+    """int64 [2, B]: of logprobs and of advantages; of ``fixed_point.row_sums``."""
+    left: Tensor | None
+    """int64 [2, B]: what ``sums`` leave."""
 
 
 @dataclass(frozen=True)
@@ -66,40 +68,43 @@ def token_covariance(
     """
     check_tensors(logprobs=logprobs, advantages=advantages, mask=mask)
     detached = logprobs.detach()
-    batch = make_batch(detached, torch.zeros_like(detached), advantages, mask)
+    dtype = compute_dtype(detached)
+    named = (detached.to(dtype), torch.zeros_like(detached, dtype=dtype), advantages.detach().to(dtype), mask)
+    valid = valid_of(*named)
+    batch = make_batch(*named, valid=valid)
     if resolve_validate(validate, logprobs):
         check_values(batch, mask, {"logprobs": logprobs, "advantages": advantages}, may_be_empty=False)
-    moments = join_moments([row_moments(batch)])
+    moments = join_moments([row_moments(valid, named[0], named[2])])
     return centre(batch, means_of(moments)).covariance + nan_outside(batch.inside)
 
 
 @torch.no_grad()
-def row_moments(batch: TokenBatch, covariance_on: str = "current") -> RowMoments:
-    """Valid tokens of each response, exact sums of their logprobs and of their negated advantages."""
-    logprobs = row_sums(_centred_on(batch, covariance_on))
-    if batch.response_advantages is None:
-        return RowMoments(batch.lengths, *logprobs, *row_sums(batch.signal))
-    shared = batch.response_advantages.squeeze(1)
-    return RowMoments(batch.lengths, *logprobs, *weighted_row_sums(-shared, batch.lengths))
+def row_moments(valid: ValidTokens, logprobs: Tensor, advantages: Tensor) -> RowMoments:
+    """Of valid tokens with these logprobs [B, T] and advantages [B, T] or [B]."""
+    first = row_sums(keep(logprobs, valid.inside))
+    if advantages.dim() == 2:
+        second = row_sums(valid.advantages)
+    else:
+        second = weighted_row_sums(advantages.nan_to_num(0.0, 0.0, 0.0), valid.lengths)
+    left = None if first[1] is None or second[1] is None else torch.stack([first[1], second[1]])
+    return RowMoments(valid.lengths, torch.stack([first[0], second[0]]), left)
 
 
 def join_moments(blocks: Sequence[RowMoments]) -> Tensor:
-    """int64 [7]: valid tokens, exact sums of their logprobs and of their negated advantages; they add up."""
-    lengths, logprobs, logprobs_left, signal, signal_left = (
-        None if part[0] is None else torch.cat(part) for part in zip(*blocks, strict=True)
+    """int64 [7]: valid tokens, exact sums of their logprobs and of their advantages; they add up."""
+    lengths = torch.cat([part.lengths for part in blocks])
+    sums, left = (
+        None if part[0] is None else torch.cat(part, -1) for part in list(zip(*blocks, strict=True))[1:]
     )
-    assert lengths is not None
-    assert logprobs is not None
-    assert signal is not None
-    parts = (parts_of(logprobs, logprobs_left), parts_of(signal, signal_left))
-    return torch.cat([lengths.sum().view(1), *parts])
+    assert sums is not None
+    return torch.cat([lengths.sum().view(1), parts_of(sums, left).flatten()])
 
 
 def means_of(moments: Tensor) -> Means:
     """The means that the moments [7] of a token set give."""
-    count = moments[0].clamp(min=1).double()
-    logprobs, negated = moments[1 : 1 + N_PARTS], moments[1 + N_PARTS :]
-    return Means(as_number(logprobs) / count, -as_number(negated) / count)
+    sums = as_number(moments[1:].view(N_PARTS, 2))
+    logprob, advantage = (sums / moments[0].clamp(min=1)).unbind()
+    return Means(logprob, advantage)
 
 
 @torch.no_grad()

@@ -47,15 +47,15 @@ def weighted_row_sums(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor | 
 
 
 def parts_of(whole: Tensor, tail: Tensor | None) -> Tensor:
-    """An exact sum [3] from the sums of rows."""
+    """Exact sums [3, ...] from the sums of rows [..., B]."""
     coarse = whole >> _COARSE_BITS
     fine = whole - (coarse << _COARSE_BITS)
     left = torch.zeros_like(whole) if tail is None else tail
-    return torch.stack([coarse.sum(), fine.sum(), left.sum()])
+    return torch.stack([coarse, fine, left]).sum(-1)
 
 
 def as_number(total: Tensor) -> Tensor:
-    """The fp64 value of an exact sum [3]."""
+    """The fp64 values [...] of exact sums [3, ...]."""
     coarse, fine, left = total.double().unbind()
     return coarse * (_QUANTUM * 2.0**_COARSE_BITS) + (fine * _QUANTUM + left * _TAIL)
 

@@ -7,7 +7,6 @@ pass a mask on where a value lies in a range. On other devices all of these are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .backend import torch
@@ -55,7 +54,7 @@ def gate_rows(source: Tensor, values: Tensor, slope: Tensor) -> Tensor:
 
 def keep(values: Tensor, inside: Tensor) -> Tensor:
     """``values`` where ``inside`` is 1, and 0 elsewhere, also for values that are not finite."""
-    return values.nan_to_num(0.0, 0.0, 0.0).mul_(inside)
+    return above(values, inside, 0.5)
 
 
 def drop_large_(inside: Tensor, values: Tensor) -> Tensor:
@@ -69,18 +68,18 @@ def between(inside: Tensor, values: Tensor, low: float, high: float) -> Tensor:
 
 
 def above(inside: Tensor, values: Tensor, low: float) -> Tensor:
-    """``inside`` where ``values`` > low, and 0 elsewhere; ``values`` are not NaN and may broadcast."""
+    """``inside`` where ``values`` > low, and 0 elsewhere; ``values`` are not NaN. Both may broadcast."""
     return torch.ops.aten.threshold_backward(inside, values, low)
-
-
-def compare(comparison: Callable[..., Tensor], values: Tensor, other: Tensor) -> Tensor:
-    """1 where ``comparison`` (``torch.gt``, ``torch.eq``) holds, 0 elsewhere, in the dtype of ``values``."""
-    return comparison(values, other, out=torch.empty_like(values))
 
 
 def nan_outside(inside: Tensor) -> Tensor:
     """0 where ``inside`` is 1, and NaN elsewhere: what to add so that values show as missing."""
     return (inside / inside).sub_(1.0)
+
+
+def lowest_outside(values: Tensor, inside: Tensor) -> Tensor:
+    """``values``, finite, where ``inside`` is 1, and -inf elsewhere, where they are 0."""
+    return (values / inside).nan_to_num_(-torch.inf, torch.inf, -torch.inf)
 
 
 def as_indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:

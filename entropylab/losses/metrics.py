@@ -1,4 +1,4 @@
-"""What a loss reports: tensors for each token and 0-d tensors for the batch. Nothing here syncs."""
+"""What a loss reports of a batch, as 0-d tensors. Nothing here syncs."""
 
 from __future__ import annotations
 
@@ -31,43 +31,25 @@ def batch_metrics(
     """
     n_tokens, mask = found.count.clamp(min=1), at_chosen.inside
     chosen = count_of(mask)
-    log_ratio, k3 = found.totals["log_ratio"] / n_tokens, found.totals["k3"] / n_tokens
+    totals = controlled.totals
+    log_ratio, k3 = totals.log_ratio / n_tokens, totals.k3 / n_tokens
     metrics = {
         "cov/mean": ranked.total / n_tokens,
         "selected/count": chosen,
         "selected/fraction": chosen.double() / n_tokens,
         **_at_chosen(at_chosen, centred, chosen, ranked.positive),
-        "clipped/fraction": controlled.n_clipped.double() / n_tokens,
+        "clipped/fraction": totals.clipped / n_tokens,
         "ratio/mean": (found.count > 0).double() * (1.0 + k3 + log_ratio),
-        "ratio/max": found.totals["ratio_max"],
+        "ratio/max": totals.ratio_max,
         "kl/k1": -log_ratio,
         "kl/k3": k3,
         "nonfinite": sum(controlled.nonfinite, start=found.nonfinite),
         **_quadrants(centred, mask, chosen),
         **controlled.reports,
     }
-    if ranked.keys:
-        metrics["selected/candidates"] = torch.stack([key.candidates for key in ranked.keys]).sum()
+    if ranked.candidates:
+        metrics["selected/candidates"] = torch.stack(ranked.candidates).sum()
     return {PREFIX + name: value for name, value in metrics.items()}
-
-
-def token_tensors(
-    found: Survey, ranked: Ranked, controlled: Controlled, selected: Tensor
-) -> dict[str, Tensor]:
-    """The detached [B, T] tensors that the log keeps; NaN or False outside the valid tokens.
-
-    ``covariance``: what the choice was made on; ``selected``: chosen by a control (bool [B, T]); ``ratio``:
-    π/π_old; ``clipped``: the ratio clip is active; ``weight``: factor on the token's policy gradient, 0 where
-    it was clipped or dropped and 1 elsewhere.
-    """
-    clipped = controlled.clipped
-    return {
-        "covariance": ranked.covariance,
-        "selected": selected,
-        "ratio": found.ratio,
-        "clipped": torch.zeros_like(selected) if clipped is None else clipped,
-        "weight": controlled.weight,
-    }
 
 
 def _at_chosen(chosen: TokenBatch, centred: Centred, count: Tensor, positive: Tensor) -> dict[str, Tensor]:

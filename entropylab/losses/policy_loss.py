@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .advice import advise
@@ -15,13 +15,13 @@ from .controlled import acts_on_chosen, changed_at_chosen, changed_everywhere
 from .covariance import centre, means_of
 from .full_kl import FullKL
 from .interfaces import Chosen, Control, SelectingControl, Surrogate, chooses_tokens
-from .metrics import batch_metrics, token_tensors
-from .ranking import Ranked, rank
+from .metrics import batch_metrics
+from .ranking import Covariances, Ranked, rank
 from .reductions import REDUCTIONS, share_of_set
-from .selection import mark_rows
 from .setting_checks import require_choice
 from .surrogates import DEFAULT_SURROGATE
 from .survey import Survey, survey
+from .token_tensors import TokenSource, token_tensors, versions_of
 from .validation import (
     check_denominator,
     check_full_kl,
@@ -41,10 +41,21 @@ class PolicyLoss:
 
     loss: Tensor
     """0-d, differentiable."""
-    tokens: dict[str, Tensor]
-    """Detached [B, T]: covariance, selected, ratio, clipped, weight; NaN or False outside the mask."""
     metrics: dict[str, Tensor]
     """0-d tensors by name, still on the device."""
+    source: TokenSource | dict[str, Tensor] = field(repr=False)
+    """What ``tokens`` come from."""
+
+    @property
+    def tokens(self) -> dict[str, Tensor]:
+        """Detached [B, T]: covariance, selected, ratio, clipped, weight; NaN or False outside the mask.
+
+        Made when first read, from the inputs of the loss: a step that logs nothing pays nothing for it.
+
+        Raises:
+            InvalidInputError: an input was changed in place since the loss was computed.
+        """
+        return self.source if isinstance(self.source, dict) else self.source.tensors()
 
 
 def policy_loss(
@@ -119,13 +130,15 @@ def policy_loss(
     means = means_of(found.moments) if given is None else given
     denominator = denominator.detach() if isinstance(denominator, torch.Tensor) else denominator
     choosing = [one for one, made in zip(controls, selections, strict=True) if _chooses(one, made)]
-    ranked = rank(found, means, base, tuple(choosing))
+    limits = [one.budget.of(found.inside.numel()) for one in choosing]
+    covariances = Covariances(found, means, base)
+    ranked = rank(covariances, tuple(choosing), tuple(limits))
     if checked:
-        for one in choosing:
-            advise(one, found, ranked.covariance)
+        for one, candidates in zip(choosing, ranked.candidates, strict=True):
+            advise(one, covariances, ranked.positive, candidates)
     share = share_of_set(reduction, found, denominator)
     every = _all_chosen(controls, selections, found, ranked, share)
-    rows, chosen_mask = union_of([one for one in every if one is not None], found.ratio)
+    rows, chosen_mask = union_of([one for one in every if one is not None], found)
     at_chosen = batch_at(found, rows, chosen_mask)
     controlled = (
         changed_at_chosen(found, surrogate, controls, every, at_chosen, rows)
@@ -135,10 +148,10 @@ def policy_loss(
     if checked:
         check_full_kl(controlled.nonfinite)
     reduced = REDUCTIONS[reduction](controlled.per_response, found, denominator)
-    loss = sum(controlled.extra, start=reduced.to(found.ratio.dtype))
+    loss = sum(controlled.extra, start=reduced.to(found.dtype))
     metrics = batch_metrics(found, ranked, controlled, at_chosen, centre(at_chosen, means, base))
-    selected = mark_rows(rows, chosen_mask.squeeze(1) > 0, found.ratio.shape)
-    return PolicyLoss(loss, token_tensors(found, ranked, controlled, selected), metrics)
+    source = TokenSource(covariances, controlled, rows, chosen_mask.squeeze(1) > 0, versions_of(found))
+    return PolicyLoss(loss, metrics, token_tensors(source) if torch.compiler.is_compiling() else source)
 
 
 def _chooses(control: Control, selection: Selection | None) -> TypeGuard[SelectingControl]:
@@ -159,7 +172,7 @@ def _all_chosen(
     every: list[Chosen | None] = []
     for one, selection in zip(controls, selections, strict=True):
         if selection is not None:
-            every.append(selection.within(found.sample_ids, found.ratio))
+            every.append(selection.within(found))
         else:
             every.append(choose(one, next(keys), found, share) if _chooses(one, None) else None)
     return tuple(every)

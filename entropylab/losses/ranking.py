@@ -1,133 +1,150 @@
-"""The second pass over the tokens: covariances about the means, and the keys that controls choose by."""
+"""The second pass over the tokens: covariances about the means, and the keys that controls choose by.
+
+Neither is kept: of the keys only the highest of each unit is, and what is chosen among is computed again.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .backend import torch
-from .blocks import Collector, row_blocks
+from .batch import by_token
+from .blocks import Collector, Part, Rows, Units, row_blocks
 from .covariance import Means, Shift
-from .masking import between, count_of, from_bool
-from .selection import unit_maxima
+from .keys import Keys, StoredKeys, StreamedKeys, unit_maxima
+from .masking import between, count_of, from_bool, keep, lowest_outside
+from .selection import reads_few
+from .survey import Survey, unclipped_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .interfaces import SelectingControl
-    from .survey import Survey
 
 
 @dataclass(frozen=True)
 class RankInputs:
-    """What the key of a token may depend on."""
+    """What the key of a token may depend on, for some tokens [b, t]."""
 
     covariance: Tensor
-    """[B, T]; -inf outside the valid tokens."""
-    clipped: Tensor | None
-    """Bool [B, T]: the surrogate's ratio clip is active; None where it has none."""
+    """[b, t]; -inf outside the valid tokens."""
     sample_ids: Tensor
-    """int64 [B]."""
+    """int64 [b]."""
+    positions: Tensor | None
+    """int64 [b, t]; None where they are the numbers of the columns."""
     seed: int
     step: int
+    read_unclipped: Callable[[], Tensor | None]
+    """Gives bool [b, t]: the surrogate's ratio clip is not active; None where it has none."""
 
     def unclipped(self, low: float = -math.inf, high: float = math.inf) -> Tensor:
         """1 for valid tokens of low < covariance < high that the ratio clip leaves alone, 0 elsewhere."""
-        if self.clipped is None:
-            free = torch.ones_like(self.covariance)
-        else:
-            free = from_bool(self.clipped.logical_not(), self.covariance.dtype)
-        return between(free, self.covariance, low, high)
+        free = self.read_unclipped()
+        if free is None:
+            return between(torch.ones_like(self.covariance), self.covariance, low, high)
+        return between(from_bool(free, self.covariance.dtype), self.covariance, low, high)
 
 
-@dataclass(frozen=True)
-class Key:
-    """What tokens are chosen by, the highest first."""
+class Covariances:
+    """The covariance of any tokens of a token set."""
 
-    values: Tensor
-    """[B, T]; NaN or -inf where a token may not be chosen."""
-    maxima: Tensor
-    """Of ``selection.unit_maxima``."""
-    candidates: Tensor
-    """0-d int64: how many tokens may be chosen."""
+    def __init__(self, found: Survey, means: Means, covariance_on: str) -> None:
+        self.found = found
+        self._logprobs = found.inputs["logprobs" if covariance_on == "current" else "old_logprobs"].detach()
+        self._advantages = found.inputs["advantages"].detach()
+        self._centre_logprob = Shift(means.logprob, found.dtype)
+        self._centre_advantage = Shift(means.advantage, found.dtype)
+        self._unclipped: list[Tensor | None] = []
+
+    def at(self, part: Part) -> tuple[Tensor, Tensor]:
+        """The covariance of these tokens, 0 outside the valid ones, and 1 at the valid ones."""
+        advantages = self._advantages
+        advantages = part.of_responses(advantages) if advantages.dim() == 1 else part.of_tokens(advantages)
+        covariance = self._centre_logprob(part.of_tokens(self._logprobs))
+        covariance.mul_(self._centre_advantage(by_token(advantages)))
+        inside = from_bool(part.of_tokens(self.found.inside), covariance.dtype)
+        return keep(covariance, inside), inside
+
+    def rank_inputs(self, part: Part, covariance: Tensor) -> RankInputs:
+        """What keys of these tokens may depend on, their ``covariance`` given."""
+        found = self.found
+
+        def unclipped() -> Tensor | None:
+            if not self._unclipped:
+                self._unclipped.append(unclipped_of(found))
+            whole = self._unclipped[0]
+            return None if whole is None else part.of_tokens(whole)
+
+        ids, settings = part.of_responses(found.sample_ids), (found.inputs["seed"], found.inputs["step"])
+        return RankInputs(covariance, ids, part.positions, *settings, unclipped)
+
+    def keys_at(self, control: SelectingControl) -> Callable[[Units], Tensor]:
+        """A function that gives the keys of ``control`` at some units."""
+
+        def compute(units: Units) -> Tensor:
+            covariance, inside = self.at(units)
+            return control.key(self.rank_inputs(units, lowest_outside(covariance, inside)))
+
+        return compute
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Covariances, and a key for each control that chooses."""
+    """Sums of the covariances, and for each control that chooses its keys."""
 
-    covariance: Tensor
-    """[B, T]; NaN outside the valid tokens."""
     total: Tensor
     """0-d fp64: Σ covariance."""
     positive: Tensor
     """0-d fp64: Σ max(covariance, 0)."""
-    keys: tuple[Key, ...]
+    keys: tuple[Keys, ...]
+    candidates: tuple[Tensor, ...]
+    """0-d int64: how many tokens each control may choose."""
 
 
 @torch.no_grad()
-def rank(
-    found: Survey,
-    means: Means,
-    covariance_on: str,
-    controls: tuple[SelectingControl, ...],
-) -> Ranked:
-    """The covariance of each token and the key of each control."""
-    blocks = row_blocks(found.ratio)
-    collector = Collector(len(found.ratio), len(blocks))
-    covariances = _Covariances(found, means, covariance_on)
-    parts = [_rank_block(collector, rows, found, covariances, controls) for rows in blocks]
+def rank(covariances: Covariances, controls: tuple[SelectingControl, ...], limits: tuple[int, ...]) -> Ranked:
+    """Rank the tokens for each control, which chooses at most its limit of them."""
+    found = covariances.found
+    n_tokens = found.inside.numel()
+    streamed = [reads_few(limit, n_tokens) for limit in limits]
+    blocks = row_blocks(found.shape, found.inside.device)
+    collector = Collector(len(found.inside), len(blocks))
+    parts = [_rank_block(collector, rows, covariances, controls, streamed) for rows in blocks]
     sums, candidates = zip(*parts, strict=True)
-    whole = collector.whole
     total, positive = torch.stack(sums).sum(0, dtype=torch.float64)
-    keys = []
-    for i, counts in enumerate(zip(*candidates, strict=True)):
-        values, maxima = whole.get(f"key{i}", whole["covariance"]), whole[f"maxima{i}"]
-        keys.append(Key(values, maxima, torch.stack(counts).sum()))
-    return Ranked(whole["covariance"], total, positive, tuple(keys))
+    keys: list[Keys] = []
+    for i, one in enumerate(controls):
+        kept = collector.whole[f"key{i}"]
+        compute = covariances.keys_at(one)
+        keys.append(StreamedKeys(found.shape, kept, compute) if streamed[i] else StoredKeys(kept))
+    counts = tuple(torch.stack(each).sum() for each in zip(*candidates, strict=True))
+    return Ranked(total, positive, tuple(keys), counts)
 
 
 def _rank_block(
     collector: Collector,
     rows: slice,
-    found: Survey,
-    covariances: _Covariances,
+    covariances: Covariances,
     controls: tuple[SelectingControl, ...],
+    streamed: list[bool],
 ) -> tuple[Tensor, list[Tensor]]:
     """Σ covariance and Σ max(covariance, 0), and how many tokens each control may choose."""
-    covariance = covariances.put(collector, rows)
-    filled = covariance.nan_to_num(-torch.inf)
-    clipped = None if found.clipped is None else found.clipped[rows]
-    settings = {name: found.inputs[name] for name in ("seed", "step")}
-    given = RankInputs(filled, clipped, found.sample_ids[rows], **settings)
+    covariance, inside = covariances.at(Rows(rows))
+    sums = torch.stack([covariance.sum(), covariance.clamp(min=0.0).sum()])
+    if not controls:
+        return sums, []
+    given = covariances.rank_inputs(Rows(rows), lowest_outside(covariance, inside))
     candidates = []
     for i, one in enumerate(controls):
         key = one.key(given)
-        collector.put(f"maxima{i}", rows, unit_maxima(key))
-        if key is filled:
-            candidates.append(found.lengths[rows].sum())
-        else:
-            collector.put(f"key{i}", rows, key)
-            candidates.append(count_of(key.clone().gt_(-torch.inf)))
-    zeroed = covariance.nan_to_num(0.0)
-    return torch.stack([zeroed.sum(), zeroed.clamp_(min=0.0).sum()]), candidates
+        collector.put(f"key{i}", rows, unit_maxima(key) if streamed[i] else key)
+        all_valid = key is given.covariance
+        candidates.append(covariances.found.lengths[rows].sum() if all_valid else _count_above(key))
+    return sums, candidates
 
 
-class _Covariances:
-    """Covariances of blocks of responses; NaN outside the valid tokens."""
-
-    def __init__(self, found: Survey, means: Means, covariance_on: str) -> None:
-        inputs, self._ratio = found.inputs, found.ratio
-        self._logprobs = inputs["logprobs" if covariance_on == "current" else "old_logprobs"].detach()
-        advantages = inputs["advantages"].detach()
-        self._advantages = advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
-        self._centre_logprob = Shift(means.logprob, found.ratio.dtype)
-        self._centre_advantage = Shift(means.advantage, found.ratio.dtype)
-
-    def put(self, collector: Collector, rows: slice) -> Tensor:
-        covariance = self._centre_logprob(self._logprobs[rows])
-        covariance.mul_(self._centre_advantage(self._advantages[rows]))
-        ratio = self._ratio[rows]
-        collector.multiply("covariance", rows, covariance, ratio / ratio)
-        return collector.whole["covariance"][rows]
+def _count_above(key: Tensor) -> Tensor:
+    return count_of(key.clone().gt_(-torch.inf))

@@ -1,6 +1,6 @@
 """The first pass over the tokens: all that needs no statistics of the whole set.
 
-It goes by blocks of responses and keeps only what the loss hands on; other tensors live for one block.
+It goes by blocks of responses and keeps only what the later passes need; other tensors live for one block.
 """
 
 from __future__ import annotations
@@ -9,19 +9,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .backend import torch
-from .batch import TokenBatch, compute_dtype, make_batch
+from .batch import TokenBatch, compute_dtype, make_batch, valid_of
 from .blocks import Collector, row_blocks
-from .covariance import RowMoments, join_moments, row_moments
+from .covariance import join_moments, row_moments
+from .totals import Totals, add_totals, totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from .interfaces import Surrogate, Terms
+    from .interfaces import Surrogate
+
+_FLOATS = ("logprobs", "old_logprobs", "advantages", "ref_logprobs", "entropy")
+_LOOKED_AT = (*_FLOATS, "mask")
 
 
-_SUMMED = ("log_ratio", "k3", "clipped")
+@dataclass(frozen=True)
+class TokenLosses:
+    """The loss before any control."""
+
+    per_response: Tensor
+    """fp64 [B]: the summed loss of each response."""
+    slope: Tensor
+    """[B, T]: the derivative of the loss of each token with respect to its logprob."""
+    unclipped: Tensor | None
+    """Bool [B, T]: the ratio clip is not active; None where the surrogate has none."""
+    totals: Totals
 
 
 @dataclass(frozen=True)
@@ -30,24 +44,17 @@ class Survey:
 
     inputs: Mapping[str, Any]
     """By name, in the compute dtype, with sample ids; ``logprobs`` with its gradient."""
-    ratio: Tensor
-    """[B, T]: π/π_old; NaN outside the valid tokens."""
-    clipped: Tensor | None
-    """Bool [B, T]: the ratio clip is active; None where the surrogate has none."""
+    surrogate: Surrogate
+    inside: Tensor
+    """Bool [B, T]: the valid tokens."""
     lengths: Tensor
     """int64 [B]: valid tokens of each response."""
     moments: Tensor
     """int64 [7], of ``covariance.join_moments``."""
     nonfinite: Tensor
     """0-d int64: tokens inside the mask with a non-finite input."""
-    totals: Mapping[str, Tensor]
-    """Sums over the valid tokens, 0-d fp64: log_ratio, k3, clipped; and ratio_max."""
-    per_response: Tensor | None = None
-    """fp64 [B]: the summed loss of each response; None where no loss was asked for."""
-    slope: Tensor | None = None
-    """[B, T]: the derivative of the loss of each token with respect to its logprob."""
-    weight: Tensor | None = None
-    """[B, T]: factor on the token's policy gradient; NaN outside the valid tokens."""
+    losses: TokenLosses | None = None
+    """None where no loss was asked for."""
 
     @property
     def count(self) -> Tensor:
@@ -59,6 +66,37 @@ class Survey:
         """int64 [B]."""
         return self.inputs["sample_ids"]
 
+    @property
+    def shape(self) -> torch.Size:
+        """[B, T]."""
+        return self.inside.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the computation."""
+        return self.inputs["logprobs"].dtype
+
+    def blocks(self) -> list[slice]:
+        """Rows of each block; one block where the surrogate looks at the whole batch."""
+        whole = self.surrogate.scope == "batch"
+        return [slice(0, len(self.inside))] if whole else row_blocks(self.shape, self.inside.device)
+
+    def block(self, rows: slice) -> TokenBatch:
+        """The tokens of a block, without gradient."""
+        return make_batch(**_part_of(self.inputs, rows))
+
+
+@torch.no_grad()
+def unclipped_of(found: Survey) -> Tensor | None:
+    """Bool [B, T]: the surrogate's ratio clip is not active; None where it has none."""
+    if found.losses is not None:
+        return found.losses.unclipped
+    blocks = found.blocks()
+    collector = Collector(len(found.inside), len(blocks))
+    for rows in blocks:
+        _put_unclipped(collector, rows, found.surrogate.terms(found.block(rows)).unclipped)
+    return collector.whole.get("unclipped")
+
 
 def survey(
     inputs: dict[str, Any], surrogate: Surrogate, *, covariance_on: str, with_loss: bool = True
@@ -69,40 +107,40 @@ def survey(
 
 @torch.no_grad()
 def _surveyed(inputs: dict[str, Any], surrogate: Surrogate, covariance_on: str, with_loss: bool) -> Survey:
-    whole = surrogate.scope == "batch"
-    blocks = [slice(None)] if whole else row_blocks(inputs["logprobs"])
-    collector = Collector(len(inputs["logprobs"]), len(blocks))
-    parts = [_survey_block(collector, rows, inputs, surrogate, covariance_on, with_loss) for rows in blocks]
-    moments, nonfinite, sums, largest = zip(*parts, strict=True)
-    kept = collector.whole
-    totals = dict(zip(_SUMMED, torch.stack(sums).sum(0, dtype=torch.float64), strict=True))
-    return Survey(
-        inputs,
-        lengths=torch.cat([part.lengths for part in moments]),
-        moments=join_moments(moments),
-        nonfinite=torch.stack(nonfinite).sum(),
-        totals={**totals, "ratio_max": torch.stack(largest).amax()},
-        ratio=kept["ratio"],
-        clipped=kept.get("clipped"),
-        per_response=kept.get("per_response"),
-        slope=kept.get("slope"),
-        weight=kept.get("weight"),
-    )
+    logprobs = inputs["logprobs"]
+    blocks = row_blocks(logprobs.shape, logprobs.device)
+    collector = Collector(len(logprobs), len(blocks))
+    parts, totals = [], []
+    for rows in blocks:
+        part = _part_of(inputs, rows)
+        valid = valid_of(**{name: value for name, value in part.items() if name in _LOOKED_AT})
+        collector.put("inside", rows, valid.inside, torch.bool)
+        centred_on = part["logprobs" if covariance_on == "current" else "old_logprobs"]
+        parts.append((row_moments(valid, centred_on, part["advantages"]), valid.nonfinite))
+        if with_loss:
+            totals.append(_put_losses(collector, rows, make_batch(**part, valid=valid), surrogate))
+    moments, nonfinite = zip(*parts, strict=True)
+    whole, losses = collector.whole, None
+    if with_loss:
+        free = whole.get("unclipped")
+        losses = TokenLosses(whole["per_response"], whole["slope"], free, add_totals(totals))
+    lengths = torch.cat([part.lengths for part in moments])
+    bad = torch.stack(nonfinite).sum()
+    return Survey(inputs, surrogate, whole["inside"], lengths, join_moments(moments), bad, losses)
 
 
-def _survey_block(
-    collector: Collector,
-    rows: slice,
-    inputs: dict[str, Any],
-    surrogate: Surrogate,
-    covariance_on: str,
-    with_loss: bool,
-) -> tuple[RowMoments, Tensor, Tensor, Tensor]:
-    """The small results of a block; all else is free after it, so the next one finds its memory in cache."""
-    batch = make_batch(**{name: _rows_of(value, rows) for name, value in inputs.items()})
+def _put_losses(collector: Collector, rows: slice, batch: TokenBatch, surrogate: Surrogate) -> Totals:
+    """Hand over what is kept of a block; the memory of all else is free for the next one, and in cache."""
     terms = surrogate.terms(batch)
-    _put(collector, rows, batch, terms, with_loss)
-    return row_moments(batch, covariance_on), batch.nonfinite, *_sums(batch, terms)
+    collector.put("per_response", rows, terms.value.sum(1, dtype=torch.float64))
+    collector.put("slope", rows, terms.slope)
+    _put_unclipped(collector, rows, terms.unclipped)
+    return totals_of(batch, terms.unclipped)
+
+
+def _put_unclipped(collector: Collector, rows: slice, unclipped: Tensor | None) -> None:
+    if unclipped is not None:
+        collector.put("unclipped", rows, unclipped, torch.bool)
 
 
 def _converted(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -111,32 +149,10 @@ def _converted(inputs: dict[str, Any]) -> dict[str, Any]:
     dtype, ids = compute_dtype(logprobs), inputs.get("sample_ids")
     if ids is None:
         ids = torch.arange(len(logprobs), device=logprobs.device)
-    floats = ("logprobs", "old_logprobs", "advantages", "ref_logprobs", "entropy")
-    return {**{name: x.to(dtype) if name in floats else x for name, x in inputs.items()}, "sample_ids": ids}
+    return {**{name: x.to(dtype) if name in _FLOATS else x for name, x in inputs.items()}, "sample_ids": ids}
 
 
-def _sums(batch: TokenBatch, terms: Terms) -> tuple[Tensor, Tensor]:
-    """Over the tokens of a block: Σ D, Σ (exp(D) - 1 - D) and how many are clipped; and the largest ratio."""
-    ratio = batch.ratio * batch.inside
-    largest = ratio.amax() if ratio.numel() else ratio.sum()
-    clipped = torch.zeros_like(largest)
-    if terms.unclipped is not None:
-        clipped = terms.unclipped.numel() - terms.unclipped.sum()
-    k3 = ratio.sub_(batch.log_ratio).sub_(batch.inside).sum()
-    return torch.stack([batch.log_ratio.sum(), k3, clipped]), largest
-
-
-def _put(collector: Collector, rows: slice, batch: TokenBatch, terms: Terms, with_loss: bool) -> None:
-    """Hand over what is kept of a block."""
-    valid = batch.inside / batch.inside
-    collector.multiply("ratio", rows, batch.ratio, valid)
-    if with_loss:
-        collector.put("per_response", rows, terms.value.sum(1, dtype=torch.float64))
-        collector.put("slope", rows, terms.slope)
-        collector.multiply("weight", rows, terms.weight, valid)
-    if terms.unclipped is not None:
-        collector.put("clipped", rows, terms.unclipped.bool().logical_not_())
-
-
-def _rows_of(value: Any, rows: slice) -> Any:
-    return value.detach()[rows] if isinstance(value, torch.Tensor) else value
+def _part_of(inputs: Mapping[str, Any], rows: slice) -> dict[str, Any]:
+    """The inputs of a block, without gradient."""
+    tensors = torch.Tensor
+    return {n: x.detach()[rows] if isinstance(x, tensors) else x for n, x in inputs.items()}

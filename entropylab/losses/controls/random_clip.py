@@ -55,9 +55,10 @@ class RandomClip:
 
     def key(self, tokens: RankInputs) -> Tensor:
         """What tokens are chosen by, the highest first; -inf where a token may not be chosen."""
-        from ..selection import hash_key
+        from ..token_hash import hash_key
 
-        return hash_key(tokens.unclipped(), tokens.sample_ids, seed=tokens.seed, step=tokens.step)
+        eligible = tokens.unclipped()
+        return hash_key(eligible, tokens.sample_ids, tokens.positions, seed=tokens.seed, step=tokens.step)
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int
