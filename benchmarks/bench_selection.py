@@ -15,7 +15,7 @@ from measure import alternate, keep
 
 from entropylab import KLCov, select_tokens
 from entropylab.losses.covariance import means_of
-from entropylab.losses.ranking import rank
+from entropylab.losses.ranking import Covariances, rank
 from entropylab.losses.selection import first_by_key
 from entropylab.losses.surrogates import ImportanceSampling
 from entropylab.losses.survey import survey
@@ -28,7 +28,7 @@ def make_inputs() -> dict[str, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     old = -torch.rand(ROWS, LENGTH, generator=g).square().mul(2.0)
     advantages = torch.randn(ROWS, 1, generator=g).expand(ROWS, LENGTH).contiguous()
-    mask = torch.ones(ROWS, LENGTH)
+    mask = torch.ones(ROWS, LENGTH, dtype=torch.bool)
     return {"logprobs": old, "old_logprobs": old, "advantages": advantages, "mask": mask}
 
 
@@ -59,8 +59,8 @@ def main() -> None:
     blocked_pass(flat_l, flat_a, covariance)
     surrogate, given = ImportanceSampling(), {**inputs, "sample_ids": None, "seed": 0, "step": 0}
     found = survey(given, surrogate, covariance_on="old", with_loss=False)
-    means = means_of(found.moments)
-    key = rank(found, means, "old", (CONTROL,)).keys[0]
+    covariances = Covariances(found, means_of(found.moments), "old")
+    keys = rank(covariances, (CONTROL,), (k,)).keys[0]
     count = torch.tensor(k)
 
     def selected() -> object:
@@ -72,8 +72,8 @@ def main() -> None:
             "floor: sampled top-k": lambda: sampled_top_k(covariance, k),
             "plain torch.topk": lambda: covariance.topk(k),
             "first pass": lambda: survey(given, surrogate, covariance_on="old", with_loss=False),
-            "second pass": lambda: rank(found, means, "old", (CONTROL,)),
-            "exact top-k": lambda: first_by_key(key.values, count, k, found.sample_ids, key.maxima),
+            "second pass": lambda: rank(covariances, (CONTROL,), (k,)),
+            "exact top-k": lambda: first_by_key(keys, count, k, found.sample_ids),
             "select_tokens": selected,
         },
         rounds=9,

@@ -69,9 +69,9 @@ class Units:
         return self._start.unsqueeze(1) + self._columns
 
     @property
-    def flat_rows(self) -> Tensor:
-        """int64 [k, size]."""
-        return (self._row * self._length + self._start).unsqueeze(1) + self._columns
+    def first_rows(self) -> Tensor:
+        """int64 [k]: flat row of the first token of each."""
+        return self._row * self._length + self._start
 
     def of_tokens(self, values: Tensor) -> Tensor:
         """[k, size] of ``values`` [B, T]; past the end of a response its last value."""

@@ -33,12 +33,17 @@ class RankInputs:
     """[b, t]; -inf outside the valid tokens."""
     sample_ids: Tensor
     """int64 [b]."""
-    positions: Tensor | None
-    """int64 [b, t]; None where they are the numbers of the columns."""
+    part: Part
+    """Which tokens."""
     seed: int
     step: int
     read_unclipped: Callable[[], Tensor | None]
     """Gives bool [b, t]: the surrogate's ratio clip is not active; None where it has none."""
+
+    @property
+    def positions(self) -> Tensor | None:
+        """int64 [b, t]; None where they are the numbers of the columns."""
+        return self.part.positions
 
     def unclipped(self, low: float = -math.inf, high: float = math.inf) -> Tensor:
         """1 for valid tokens of low < covariance < high that the ratio clip leaves alone, 0 elsewhere."""
@@ -79,7 +84,7 @@ class Covariances:
             return None if whole is None else part.of_tokens(whole)
 
         ids, settings = part.of_responses(found.sample_ids), (found.inputs["seed"], found.inputs["step"])
-        return RankInputs(covariance, ids, part.positions, *settings, unclipped)
+        return RankInputs(covariance, ids, part, *settings, unclipped)
 
     def keys_at(self, control: SelectingControl) -> Callable[[Units], Tensor]:
         """A function that gives the keys of ``control`` at some units."""

@@ -47,15 +47,21 @@ def first_by_key(key: Tensor | Keys, count: Tensor, limit: int, sample_ids: Tens
     order, n_tokens = sample_ids.argsort(), keys.shape[0] * keys.shape[1]
     if limit == 0 or n_tokens == 0:
         return order[:0], order[:0] > 0
-    values, rows = _leading_units(keys, order, limit)
+    values, first = _leading_units(keys, order, limit)
     if values.shape[1] > _PART and values.numel() > _MANY:
-        values, rows = values.view(-1, _PART), rows.view(-1, _PART)
+        first = _spread(first, values.shape[1], _PART)
+        values = values.view(-1, _PART)
         kept, real = _leading(values.amax(1), limit)
         values = torch.where(real.unsqueeze(1), values.index_select(0, kept), -torch.inf)
-        rows = rows.index_select(0, kept)
-    values, rows = values.flatten(), rows.flatten()
-    kept, counts = _places(_leading_tokens(values, count, limit), limit)
+        first = first.index_select(0, kept)
+    rows = _spread(first, values.shape[1], 1)
+    kept, counts = _places(_leading_tokens(values.flatten(), count, limit), limit)
     return torch.where(counts, rows[kept], 0), counts
+
+
+def _spread(first: Tensor, size: int, step: int) -> Tensor:
+    """[k · size / step]: first rows of the parts of ``step`` tokens of units, from the first row of each."""
+    return (first.unsqueeze(1) + torch.arange(0, size, step, device=first.device)).flatten()
 
 
 def mark_rows(rows: Tensor, counts: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -72,7 +78,7 @@ def _score_key(score: Tensor, eligible: Tensor) -> Tensor:
 
 
 def _leading_units(keys: Keys, order: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """The keys and the flat rows [k, size] of the units that hold every chosen token, by place."""
+    """The keys [k, size] of the units that hold every chosen token, by place; the first flat row of each."""
     n_tokens, length = keys.shape[0] * keys.shape[1], keys.shape[1]
     size = next((size for size in (UNIT, _PART) if 2 * limit * size <= n_tokens), 1)
     maxima = keys.maxima(size)
@@ -80,10 +86,10 @@ def _leading_units(keys: Keys, order: Tensor, limit: int) -> tuple[Tensor, Tenso
     by_place = (order.unsqueeze(1) * width + torch.arange(width, device=order.device)).flatten()
     maxima = maxima.flatten().index_select(0, by_place)
     if size == 1:
-        return maxima.unsqueeze(1), by_place.unsqueeze(1)
+        return maxima.unsqueeze(1), by_place
     kept, real = _leading(maxima, limit)
     units = Units(by_place.index_select(0, kept), size, length)
-    return torch.where(real.unsqueeze(1), keys.of(units), -torch.inf), units.flat_rows
+    return torch.where(real.unsqueeze(1), keys.of(units), -torch.inf), units.first_rows
 
 
 def _leading(maxima: Tensor, limit: int) -> tuple[Tensor, Tensor]:
