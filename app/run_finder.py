@@ -11,11 +11,11 @@ from pathlib import Path
 import streamlit as st
 from kept_run import RUN_FILE, folder_stamp, reader
 
+from entropylab.cli.dashboard import PATHS_VARIABLE
 from entropylab.errors import EntropylabError, RunNotFoundError
 from entropylab.record.paths import local_path
 from entropylab.record.reader import Problem
 
-PATHS_VARIABLE = "ENTROPYLAB_PATHS"
 SECONDS_BETWEEN_WALKS = 10
 
 

@@ -73,12 +73,6 @@ def first_of(candidates: Candidates, count: Tensor, limit: int) -> Candidates:
     return first.at(_fillers_last(first.keys))
 
 
-def repeated(candidates: Candidates) -> Tensor:
-    """0-d bool: some token is there twice. Give them in the order (sample_id, position)."""
-    ids, positions, real = candidates.sample_ids, candidates.positions, candidates.keys > -torch.inf
-    return ((ids[1:] == ids[:-1]) & (positions[1:] == positions[:-1]) & real[1:] & real[:-1]).any()
-
-
 def _by_identity(candidates: Candidates) -> Tensor:
     order = candidates.positions.argsort(stable=True)
     return order[candidates.sample_ids[order].argsort(stable=True)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInputError, MissingInputError
 from .advice import advise
 from .backend import torch
-from .candidates import Candidates, first_of, local_candidates, repeated, unpacked
+from .candidates import Candidates, first_of, local_candidates, unpacked
 from .choosing import place
 from .covariance import Means, means_of
 from .interfaces import Chosen, Control, SelectingControl, Surrogate, chooses_tokens
@@ -102,10 +102,12 @@ def select_tokens(
     """Let ``control`` choose its tokens on a whole batch; give the result to ``policy_loss(selection=...)``.
 
     With ``group``, the batch is that of all its ranks, and every rank gets the same selection: the same
-    tokens as one process with all responses, whatever the layout. Two collectives: 80 bytes a rank (sizes
+    tokens as one process with all responses, whatever the layout. Two collectives: 104 bytes a rank (sizes
     and exact sums), then min(k, tokens of the largest rank) candidates of 32 bytes from each rank to each;
-    only tensors of the inputs' device, so any backend goes. It waits for the device once, for the sizes;
-    without ``group`` never. ``covariance_on="old"`` needs no forward pass: give the old logprobs for both.
+    and a third, 8 bytes a response, where the ranges of the ranks' ids overlap. They take only tensors of the
+    inputs' device, so any backend goes. It waits for the device once, for the sizes (twice where the ranges
+    overlap); without ``group`` never. ``covariance_on="old"`` needs no forward pass: give the old logprobs
+    for both.
 
     Args:
         control: ``ClipCov``, ``KLCov`` or another control that chooses tokens.
@@ -139,7 +141,7 @@ def select_tokens(
     found = survey(inputs, surrogate, covariance_on=control.covariance_on, with_loss=False)
     failure = _failure(found, tensors, may_be_empty=group is not None) if checked else None
     settings = (control, surrogate, seed, step, found.dtype)
-    whole = meet(group, found.moments, found.inside.numel(), settings, failure)
+    whole = meet(group, found.moments, found.sample_ids, found.inside.numel(), settings, failure)
     if failure is not None:
         raise failure
     chosen = _chosen(control, found, whole, group, checked)
@@ -169,10 +171,7 @@ def _chosen(control: SelectingControl, found: Survey, whole: Whole, group: Any, 
     if group is None:
         return own
     every = gather(group, own.packed(min(limit, whole.widest)))
-    chosen = first_of(unpacked(every.flatten(0, 1)), count, limit)
-    if checked and bool(repeated(chosen)):
-        raise InvalidInputError("two ranks gave the same sample_ids; give each response one id of its own")
-    return chosen
+    return first_of(unpacked(every.flatten(0, 1)), count, limit)
 
 
 def _failure(found: Survey, tensors: dict[str, Tensor], *, may_be_empty: bool) -> Exception | None:

@@ -129,7 +129,7 @@ def protected(setting, x):
     """Indices of the tokens that Lp-Reg protects."""
     punished = [i for i, a in enumerate(x.a) if float(a) < 0]
     if setting.max_logprob is None:
-        punished.sort(key=lambda i: (float(x.l[i]), x.places[i]))
+        punished.sort(key=lambda i: (float(x.l[i].detach()), x.places[i]))
         unlikely = punished[: max(1, math.floor(setting.fraction * len(punished)))]
     else:
         unlikely = [i for i in punished if float(x.l[i]) <= setting.max_logprob]

@@ -187,14 +187,19 @@ def test_a_fault_on_one_rank_is_an_error_on_all(start, make_tokens, tmp_path):
         for name in NAMES:
             jobs[1]["pieces"][0][name] = jobs[0]["pieces"][0][name][:2]
 
-    changes = (nan, other_step, empty, same_ids)
+    def one_id_in_common(jobs):
+        """An id of a response without any valid token, so that no token could be chosen twice."""
+        jobs[1]["pieces"][0]["sample_ids"][0] = jobs[0]["pieces"][0]["sample_ids"][2]
+
+    changes = (nan, other_step, empty, same_ids, one_id_in_common)
     per_case = [jobs_of(change) for change in changes]
     first, second = start(tmp_path, [[case[rank] for case in per_case] for rank in range(2)])
     expected = [
         ("failed on rank 1", r"logprobs\[0, 0\] is nan"),
         ("seed and step on every rank", "seed and step on every rank"),
         ("mask is empty on every rank", "mask is empty on every rank"),
-        ("two ranks gave the same sample_ids", "two ranks gave the same sample_ids"),
+        (r"holds 4 on more than one rank \(2 such ids\)", r"holds 4 on more than one rank \(2 such ids\)"),
+        ("holds 100 on more than one rank", "holds 100 on more than one rank"),
     ]
     for (on_first, on_second), a, b in zip(expected, first, second, strict=True):
         with pytest.raises(InvalidInputError, match=on_first):
