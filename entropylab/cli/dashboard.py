@@ -18,7 +18,6 @@ from entropylab.errors import RunNotFoundError, require_extra
 from .output import complain
 
 PATHS_VARIABLE = "ENTROPYLAB_PATHS"
-"""Names the data roots to the dashboard's process, separated as in ``PATH``."""
 """Environment variable that hands the run folders to the app, joined by ``os.pathsep``."""
 
 
