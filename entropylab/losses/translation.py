@@ -127,7 +127,11 @@ def _mode(given: Mapping[str, Any], spoken: Framework) -> str:
     return hinted[0] if hinted else "vanilla"
 
 
-_OWN = {"clip_cov": ("clip_fraction", "cov_low", "cov_high"), "kl_cov": ("kl_fraction", "kl_coef")}
+_OWN = {
+    "clip_cov": ("clip_fraction", "cov_low", "cov_high"),
+    "kl_cov": ("kl_fraction", "kl_coef"),
+    "cispo": ("cispo_low", "cispo_high"),
+}
 
 
 def _clip(values: Mapping[str, Any], spoken: Framework) -> tuple[float, float]:
@@ -201,8 +205,16 @@ def _gspo(values: Mapping[str, Any], spoken: Framework) -> tuple[Any, Any, tuple
 
 
 def _cispo(values: Mapping[str, Any], spoken: Framework) -> tuple[Any, Any, tuple[str, ...]]:
-    low, high = _clip(values, spoken)
-    return CISPO(low, high), None, ()
+    if "cispo_low" not in spoken.names:
+        low, high = _clip(values, spoken)
+        return CISPO(low, high), None, ()
+    for name in ("cispo_low", "cispo_high"):
+        require_number(spoken.title, spoken.names[name], values[name], least=0.0)
+    low, high = min(float(values["cispo_low"]), 1.0), float(values["cispo_high"])
+    if low > 0.0:
+        return CISPO(low, high), None, ()
+    note = f"{spoken.names['cispo_low']}=0 lifts every ratio below 1 to 1; for no lower bound give 1"
+    return CISPO(low, high), None, (note,)
 
 
 def _reduction(values: Mapping[str, Any], spoken: Framework) -> str | None:

@@ -78,6 +78,8 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "cov_high": "clip_cov_ub",
             "kl_fraction": "kl_cov_frac",
             "kl_coef": "ppo_kl_coef",
+            "cispo_low": "cispo_eps_clip_low",
+            "cispo_high": "cispo_eps_clip_high",
         },
         {
             "ratio_low": 0.2,
@@ -87,6 +89,8 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "cov_high": 5.0,
             "kl_fraction": 0.2,
             "kl_coef": 1.0,
+            "cispo_low": 0.0,
+            "cispo_high": 5.0,
         },
         {
             "regular": "vanilla",
@@ -94,7 +98,9 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "clip_cov": "clip_cov",
             "kl_cov": "kl_cov",
             "gspo": "gspo",
+            "cispo": "cispo",
         },
+        used={**_USED, "cispo": ("cispo_low", "cispo_high")},
     ),
     "authors": Framework(
         "the authors' scripts",

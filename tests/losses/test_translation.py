@@ -148,3 +148,14 @@ def test_reductions():
 def test_bad_input_is_named(framework, settings, error, message):
     with pytest.raises(error, match=message):
         translate_settings(framework, settings)
+
+
+def test_cispo_of_skyrl_has_bounds_of_its_own():
+    done = translate_settings("skyrl", {"policy_loss_type": "cispo", "eps_clip_low": 0.2})
+    assert done.surrogate == CISPO(0.0, 5.0)
+    assert any("cispo_eps_clip_low=0 lifts every ratio below 1 to 1" in note for note in done.notes)
+    assert any("left out here: eps_clip_low" in note for note in done.notes)
+    nested = {"cispo": {"cispo_eps_clip_low": 7, "cispo_eps_clip_high": 0.5}}
+    assert translate_settings("skyrl", nested).surrogate == CISPO(1.0, 0.5)
+    with pytest.raises(InvalidInputError, match="cispo_eps_clip_high=-1"):
+        translate_settings("skyrl", {"policy_loss_type": "cispo", "cispo_eps_clip_high": -1})
