@@ -37,12 +37,13 @@ def attach(
         trainer: the trainer object.
         path: folder of the run; one that holds a run already gets a new attempt.
         control: one control that can be written as a changed advantage: ``ClipCov``, ``KLCov`` on sampled
-            tokens, ``RandomClip``, ``EntropyAdvantage``, ``SampleWeight``, ``TargetClipCov``, ``TargetKLCov``.
+            tokens, ``RandomClip``, ``EntropyAdvantage``, ``SampleWeight``, ``TargetClipCov`` or
+            ``TargetKLCov``.
         token_sampling: which token rows are stored; None: all.
-        select_by: the set that a control chooses its tokens from. ``old``: the whole update, all micro-batches
-            and ranks, by the logprobs of the rollout; no forward pass. ``forward``: the whole update, by the
-            current logprobs; one more forward pass without gradient where an update has several
-            micro-batches. ``micro_batch``: each micro-batch alone; no forward pass, but not the method's set.
+        select_by: the set that a control chooses its tokens from. ``old``: the whole update, all its
+            micro-batches and ranks, by the logprobs of the rollout; no forward pass. ``forward``: the whole
+            update, by the current logprobs; one more forward pass without gradient where an update has
+            several micro-batches. ``micro_batch``: each micro-batch alone; no forward pass, but not the method's set.
             ``auto``: ``old`` where the trainer keeps old logprobs, else ``forward``.
         method: label of the run; None: from the control, ``baseline`` without one.
         config: further JSON data for the run's config.

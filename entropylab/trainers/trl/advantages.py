@@ -1,4 +1,4 @@
-"""A control as changed advantages A' [B, T], so that the trainer's own loss of A' is the controlled loss of A.
+"""A control as changed advantages A' [B, T]: the trainer's own loss of A' is the controlled loss of A.
 
 The trainer's loss of a token is -min(r·A, c·A), c = clamp(r). A weight w makes A' = w·A. A penalty p makes
 A' = (min(r·A, c·A) - p) / s, where s is the one of r and c that the minimum takes for that sign: then
@@ -65,7 +65,7 @@ def _weighted(batch: MicroBatch, out: PolicyLoss) -> Tensor:
 
 
 def _penalised(control: KLCov, batch: MicroBatch, chosen: Tensor, settings: TrainerSettings) -> Tensor:
-    """A with the penalty on the chosen tokens; log-ratios elsewhere are taken as 0, so nothing there counts."""
+    """A with the penalty on the chosen tokens; elsewhere log-ratios are taken as 0, so none there counts."""
     advantages = _by_token(batch.advantages).expand_as(batch.logprobs)
     log_ratio = _at(chosen, batch.logprobs - batch.old_or_current)
     ratio = log_ratio.exp()
@@ -104,7 +104,7 @@ def _by_token(advantages: Tensor) -> Tensor:
 def _beside_the_learning(
     out: PolicyLoss, batch: MicroBatch, control: Any, selection: Selection | None
 ) -> PolicyLoss:
-    """The record of a loss that left out the tokens of low entropy: they keep a covariance and get weight 0."""
+    """The record of a loss without the tokens of low entropy: they keep a covariance and get weight 0."""
     if batch.learning is batch.mask:
         return out
     logprobs = batch.old_or_current if getattr(control, "covariance_on", "") == "old" else batch.logprobs

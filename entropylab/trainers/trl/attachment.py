@@ -16,9 +16,9 @@ from .advantages import changed_advantages
 from .choosing import Chooser
 from .evaluations import Evaluations, total_reward
 from .micro_batch import Forward, MicroBatch, as_forward, micro_batch, to_host
-from .rollouts import Rollouts
+from .rollouts import Rollouts, step_of
 from .seam import ForwardDone, LateAdvantages, stop, swap_class
-from .step_metrics import StepMetrics
+from .update_log import HostBatch, UpdateLog
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class TRLAttachment:
         self.recorder = open_recorder()
         self.evaluations = Evaluations(trainer)
         self.rollouts = Rollouts(trainer, self.evaluations.note_rewards)
-        self._metrics = StepMetrics(trainer.accelerator)
+        self._update = UpdateLog(trainer.accelerator, keep_covariance=settled.select_by is not None)
         self._chooser = Chooser(trainer, settings, settled, self._forward_alone)
         self._loss_of: Callable[[Any], Any] | None = None
         self._forward: Forward | None = None
@@ -72,7 +72,7 @@ class TRLAttachment:
             loss, forward = self._watched(loss_of, inputs)
         else:
             loss, forward, out = self._controlled_loss(loss_of, inputs)
-        self._record(micro_batch(inputs, forward), out, loss, applied)
+        self._update.add(self._on_host(micro_batch(inputs, forward), out, loss, applied))
         return loss
 
     def note_forward(self, found: Any) -> None:
@@ -89,7 +89,7 @@ class TRLAttachment:
         """A micro-batch is trained on; after the last of an update, end its step."""
         if not self._trainer.accelerator.sync_gradients or self._step < 0:
             return
-        entropy = self._metrics.end_update(controlled=self.control is not None)
+        entropy = self._update.end(self.recorder, self._step)
         self.control = update_control(self.control, entropy)
         self.recorder.end_step(self._step)
 
@@ -106,7 +106,7 @@ class TRLAttachment:
 
     def take_metrics(self) -> dict[str, float]:
         """Metrics for the trainer's log; none while it evaluates."""
-        return self._metrics.take() if self._trainer.model.training else {}
+        return self._update.take() if self._trainer.model.training else {}
 
     def _advance(self) -> None:
         """Number the micro-batch; training anew from an earlier step is a new attempt."""
@@ -114,6 +114,8 @@ class TRLAttachment:
         if step < self._step:
             self.recorder.close()
             self.recorder = self._open_recorder()
+        if step != self._step:
+            self._update.drop()
         self._micro_step = self._micro_step + 1 if step == self._step else 0
         self._step, self._finished = step, False
 
@@ -134,16 +136,14 @@ class TRLAttachment:
             if not served:
                 batch = micro_batch(inputs, self._seen())
                 selection = self._chooser.selection(self.control, batch, self._step)
-                served.append(
-                    changed_advantages(self.control, batch, selection, self._settings, self._step)
-                )
+                served.append(changed_advantages(self.control, batch, selection, self._settings, self._step))
             return served[0][0]
 
         loss, forward = self._watched(loss_of, LateAdvantages(dict(inputs), advantages))
         if not served:
             raise EntropylabError(
-                "attach: the trainer's loss did not read its advantages from its inputs, so the control had no "
-                "effect; attach without control= to observe only, or take another version of TRL"
+                "attach: the trainer's loss did not read its advantages from its inputs, so the control had "
+                "no effect; attach without control= to observe only, or take another version of TRL"
             )
         return loss, forward, served[0][1]
 
@@ -166,7 +166,7 @@ class TRLAttachment:
 
     @torch.no_grad()
     def _forward_alone(self, inputs: Mapping[str, Any]) -> Forward:
-        """The forward pass of a micro-batch without gradient: its loss, ended where it reads the advantages."""
+        """The forward pass of a micro-batch without gradient: its loss, ended where it reads advantages."""
         assert self._loss_of is not None
         self._watching, self._forward = True, None
         try:
@@ -186,11 +186,9 @@ class TRLAttachment:
             return 0.0
         return float(trainer.entropy_coef)
 
-    def _record(
+    def _on_host(
         self, batch: MicroBatch, out: PolicyLoss | None, loss: Tensor, applied: float | None
-    ) -> None:
-        trainer = self._trainer
-        used = {} if out is None else out.tokens
+    ) -> HostBatch:
         by_token = batch.advantages if batch.advantages.dim() == 2 else batch.advantages.unsqueeze(1)
         tensors = {
             "logprobs": batch.logprobs,
@@ -200,37 +198,40 @@ class TRLAttachment:
             "advantages": by_token.expand_as(batch.logprobs),
             "mask": batch.mask,
             "token_ids": batch.token_ids,
-            **used,
         }
-        host = to_host(tensors)
-        scalars = {"loss": float(loss.detach()) * trainer.current_gradient_accumulation_steps}
-        scalars["learning_rate"] = float(trainer.optimizer.param_groups[0]["lr"])
-        extra = {} if applied is None else {"entropy_coef/applied": applied}
+        used = {} if out is None else out.tokens
+        host = to_host({**tensors, **used})
+        logged = {} if applied is None else {"entropy_coef/applied": applied}
         if batch.learning is not batch.mask:
-            extra["learning_fraction"] = float(batch.learning.sum() / batch.mask.sum().clamp(min=1))
-        self._metrics.add(host, extra)
-        rewards = batch.rewards.float().cpu()
-        names = trainer.reward_func_names if rewards.shape[1] > 1 else []
-        of_functions = {f"reward/{name}": float(rewards[:, i].nanmean()) for i, name in enumerate(names)}
-        self.recorder.record(
-            self._step,
-            None if out is None else _Used({name: host[name] for name in used}),
-            **{name: host.get(name) for name in tensors if name not in used},
-            rewards=total_reward(rewards, trainer.reward_weights.float().cpu()).numpy(),
-            prompt_ids=batch.prompt_ids.cpu().numpy(),
-            sample_ids=batch.sample_ids.cpu().numpy(),
-            micro_step=self._micro_step,
-            rollout=int(batch.sample_ids[0]) >> 32,
-            metrics={**scalars, **extra, **of_functions},
+            logged["learning/fraction"] = float(batch.learning.sum() / batch.mask.sum().clamp(min=1))
+        return HostBatch(
+            tokens={name: host.get(name) for name in tensors},
+            used={name: host[name] for name in used},
+            responses=self._responses(batch),
+            metrics={**self._numbers(batch, loss), **logged},
+            logged=logged,
         )
+
+    def _responses(self, batch: MicroBatch) -> dict[str, Any]:
+        weights = self._trainer.reward_weights.float().cpu()
+        sample_ids = batch.sample_ids.cpu().numpy()
+        return {
+            "rewards": total_reward(batch.rewards.float().cpu(), weights).numpy(),
+            "prompt_ids": batch.prompt_ids.cpu().numpy(),
+            "sample_ids": sample_ids,
+            "rollout": step_of(int(sample_ids[0])),
+        }
+
+    def _numbers(self, batch: MicroBatch, loss: Tensor) -> dict[str, float]:
+        """Loss of the update (the mean over its micro-batches), learning rate, means of several rewards."""
+        trainer, means = self._trainer, batch.rewards.float().cpu().nanmean(0).tolist()
+        names = trainer.reward_func_names if len(means) > 1 else []
+        return {
+            "loss": float(loss.detach()) * trainer.current_gradient_accumulation_steps,
+            "learning_rate": float(trainer.optimizer.param_groups[0]["lr"]),
+            **{f"reward/{name}": mean for name, mean in zip(names, means, strict=False)},
+        }
 
     def _close_if_finished(self) -> None:
         if self._finished:
             self.recorder.close()
-
-
-class _Used:
-    """What the loss used, for the recorder."""
-
-    def __init__(self, tokens: Mapping[str, Any]) -> None:
-        self.tokens = tokens

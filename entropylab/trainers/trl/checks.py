@@ -14,7 +14,7 @@ _FIRST_OPEN_LIGER = (1, 14)
 
 
 def check_trainer(trainer: Any, settings: TrainerSettings, *, controlled: bool) -> None:
-    """Raise `InvalidInputError` for a setting that hides the tokens, or with a control changes its meaning."""
+    """Raise `InvalidInputError` for a setting that hides the tokens, or that a control cannot act under."""
     _check_visible(trainer)
     if controlled:
         _check_loss(trainer, settings)
@@ -23,13 +23,13 @@ def check_trainer(trainer: Any, settings: TrainerSettings, *, controlled: bool) 
 def _check_visible(trainer: Any) -> None:
     if _is_unsloth(trainer):
         raise InvalidInputError(
-            "attach: Unsloth's GRPO trainer keeps no logprobs of the tokens; train with TRL's own GRPOTrainer "
-            "(do not import unsloth)"
+            "attach: Unsloth's GRPO trainer keeps no logprobs of the tokens; train with TRL's own "
+            "GRPOTrainer (do not import unsloth)"
         )
     if getattr(trainer.args, "use_liger_kernel", False) and _trl_version() < _FIRST_OPEN_LIGER:
         raise InvalidInputError(
-            f"attach: use_liger_kernel=True in TRL {version('trl')} computes the loss without logprobs of the "
-            "tokens; set use_liger_kernel=False, or take TRL >= 1.14"
+            f"attach: use_liger_kernel=True in TRL {version('trl')} computes the loss without logprobs of "
+            "the tokens; set use_liger_kernel=False, or take TRL >= 1.14"
         )
 
 
@@ -51,10 +51,6 @@ def _check_loss(trainer: Any, settings: TrainerSettings) -> None:
             "set off_policy_mask_threshold=None",
         ),
         f"delta={delta!r}": (delta is not None and math.isfinite(delta), "set delta=None"),
-        "use_bias_correction_kl=True": (
-            bool(getattr(args, "use_bias_correction_kl", False)),
-            "set use_bias_correction_kl=False",
-        ),
     }
     for name, (wrong, way_out) in refused.items():
         if wrong:

@@ -47,13 +47,13 @@ def check_control(control: Any, settings: TrainerSettings) -> None:
 def _check_kl_cov(control: KLCov, settings: TrainerSettings) -> None:
     if control.divergence not in SAMPLED:
         raise InvalidInputError(
-            f"attach: KLCov(divergence={control.divergence!r}) needs the logits of both policies, which TRL's "
-            f"loss does not keep; choose one of {', '.join(SAMPLED)}"
+            f"attach: KLCov(divergence={control.divergence!r}) needs the logits of both policies, which "
+            f"TRL's loss does not keep; choose one of {', '.join(SAMPLED)}"
         )
     if control.weight != "token_mean":
         raise InvalidInputError(
-            f"attach: KLCov(weight={control.weight!r}) divides by the chosen tokens, but TRL divides the loss "
-            "of every token by its own count; set weight='token_mean' and scale beta"
+            f"attach: KLCov(weight={control.weight!r}) divides by the chosen tokens, but TRL divides the "
+            "loss of every token by its own count; set weight='token_mean' and scale beta"
         )
     if control.reference == "ref" and settings.beta == 0.0:
         raise InvalidInputError(

@@ -33,7 +33,7 @@ class Evaluations:
 
     @contextmanager
     def collect(self, prefix: str, recorder: Recorder) -> Iterator[None]:
-        """Collect what is evaluated within, then record it as split ``validation`` (or ``validation/NAME``)."""
+        """Collect what is evaluated within; record it as split ``validation`` or ``validation/NAME``."""
         collected = _Collected()
         self._under_way.append(collected)
         try:

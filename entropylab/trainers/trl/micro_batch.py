@@ -84,8 +84,8 @@ def as_forward(found: Any) -> Forward:
     logprobs, entropy = found[0], found[1]
     if logprobs is None or entropy is None:
         raise InvalidInputError(
-            "attach: the trainer's forward pass gave no logprobs or no entropies of the tokens; a patch of TRL "
-            "(Unsloth, Liger) computes the loss without them, train without it"
+            "attach: the trainer's forward pass gave no logprobs or no entropies of the tokens; a patch of "
+            "TRL (Unsloth, Liger) computes the loss without them, train without it"
         )
     return Forward(logprobs, entropy)
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_STEP_BITS = 32
+"""A sample id is the step of the generation, then 32 bits for the number of the response within it."""
+
+
 class Rollouts:
     """Follows the generations of a trainer."""
 
@@ -48,7 +52,7 @@ class Rollouts:
         step = int(self._trainer.state.global_step)
         if step != self._step:
             self._step, self._responses_of_step = step, 0
-        first = (step << 32) + self._responses_of_step
+        first = (step << _STEP_BITS) + self._responses_of_step
         self._responses_of_step += n_responses
         return first
 
@@ -56,6 +60,13 @@ class Rollouts:
 def prompt_ids(ids: Tensor, mask: Tensor) -> Tensor:
     """int64 [B]: a hash of each prompt's tokens, the same for a prompt in every step and rank."""
     rows = zip(ids.cpu().numpy(), mask.cpu().numpy().astype(bool), strict=True)
-    digests = [hashlib.blake2b(row[keep].astype("<i8").tobytes(), digest_size=8).digest() for row, keep in rows]
+    digests = [
+        hashlib.blake2b(row[keep].astype("<i8").tobytes(), digest_size=8).digest() for row, keep in rows
+    ]
     hashes = [int.from_bytes(digest, "little") >> 1 for digest in digests]
     return torch.tensor(hashes, dtype=torch.int64, device=ids.device)
+
+
+def step_of(sample_id: int) -> int:
+    """The step in which a response was generated."""
+    return sample_id >> _STEP_BITS

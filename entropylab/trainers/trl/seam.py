@@ -79,7 +79,7 @@ class LateAdvantages(dict[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Like ``dict.get``."""
-        return self[key] if key in self else default
+        return self[key] if key == "advantages" else super().get(key, default)
 
 
 class ForwardDone(Exception):  # noqa: N818

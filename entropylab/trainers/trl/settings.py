@@ -20,6 +20,12 @@ _RATIO_BOUND = 1e9
 _LABELS = {"KLCov": "kl_cov", "TargetKLCov": "kl_cov_target", "RandomClip": "placebo"}
 _LABELS |= {"TargetClipCov": "clip_cov_target"}
 
+_BONUS = (
+    *("entropy_coef", "use_adaptive_entropy", "entropy_target"),
+    *("entropy_coef_min", "entropy_coef_max", "entropy_coef_delta"),
+)
+"""Settings of TRL's own entropy bonus."""
+
 
 @dataclass(frozen=True)
 class TrainerSettings:
@@ -130,9 +136,7 @@ def label_of(control: Any) -> str:
 
 
 def _entropy_bonus(args: Any) -> dict[str, Any]:
-    names = ("entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max")
-    names += ("entropy_coef_delta", "entropy_target")
-    return {name: _plain(getattr(args, name)) for name in names if hasattr(args, name)}
+    return {name: _plain(getattr(args, name)) for name in _BONUS if hasattr(args, name)}
 
 
 def _dtype_of(trainer: Any) -> str:

@@ -55,8 +55,8 @@ def settle(control: Any, select_by: str, settings: TrainerSettings) -> Settled:
         )
     if chooses and way == "forward" and settings.gradient_accumulation_steps > 1:
         notes.append(
-            "entropylab: tokens are chosen over the whole update by the current logprobs, which costs one more "
-            "forward pass without gradient; select_by='micro_batch' saves it and chooses inside micro-batches"
+            "entropylab: tokens are chosen over the whole update by the current logprobs, which costs one "
+            "more forward pass without gradient; select_by='micro_batch' saves it and chooses inside micro-batches"
         )
     if isinstance(control, KLCov) and isinstance(settings.surrogate, PPOClip):
         notes.append(
@@ -84,9 +84,9 @@ def _way_of_choosing(select_by: str, settings: TrainerSettings) -> str:
         )
     if select_by == "old" and not settings.keeps_old_logprobs:
         raise InvalidInputError(
-            "attach: select_by='old' needs old logprobs, which TRL keeps only off-policy (num_iterations > 1, "
-            "steps_per_generation above gradient_accumulation_steps, or vLLM with importance sampling "
-            "correction); choose 'forward' or 'micro_batch'"
+            "attach: select_by='old' needs old logprobs, which TRL keeps only off-policy (num_iterations > 1 or "
+            "steps_per_generation above gradient_accumulation_steps, and with vLLM and its importance "
+            "sampling correction); choose 'forward' or 'micro_batch'"
         )
     if select_by == "auto":
         return "old" if settings.keeps_old_logprobs else "forward"
@@ -95,13 +95,12 @@ def _way_of_choosing(select_by: str, settings: TrainerSettings) -> str:
 
 def _warnings(control: Any, settings: TrainerSettings) -> list[str]:
     found = []
-    if isinstance(control, KLCov):
-        if control.reference == "old" and control.divergence != "k1" and not settings.keeps_old_logprobs:
-            found.append(
-                "entropylab: this trainer is on-policy (one update a rollout), so log π - log π_old is 0 and "
-                "KLCov to the old policy does nothing; set GRPOConfig(num_iterations=2) or "
-                "steps_per_generation above gradient_accumulation_steps, or KLCov(reference='ref') with beta > 0"
-            )
+    if _holds_to_old(control) and not settings.keeps_old_logprobs:
+        found.append(
+            "entropylab: this trainer is on-policy (one update a rollout), so log π - log π_old is 0 and KLCov "
+            "to the old policy does nothing; set GRPOConfig(num_iterations=2) or steps_per_generation above "
+            "gradient_accumulation_steps, or KLCov(reference='ref') with beta > 0"
+        )
     if settings.rewards_entropy:
         found.append(
             f"entropylab: TRL's entropy bonus and {type(control).__name__} both act on the entropy; the run "
@@ -111,13 +110,12 @@ def _warnings(control: Any, settings: TrainerSettings) -> list[str]:
 
 
 def _wants_dead_zone(control: Any, settings: TrainerSettings) -> bool:
-    return (
-        isinstance(control, KLCov)
-        and control.dead_zone == 0.0
-        and control.reference == "old"
-        and control.divergence != "k1"
-        and settings.keeps_old_logprobs
-    )
+    return settings.keeps_old_logprobs and _holds_to_old(control) and control.dead_zone == 0.0
+
+
+def _holds_to_old(control: Any) -> bool:
+    """A penalty whose gradient is 0 where the policy is still the old one."""
+    return isinstance(control, KLCov) and control.reference == "old" and control.divergence != "k1"
 
 
 def _has(setting: Any, field: str) -> bool:
