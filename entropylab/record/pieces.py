@@ -40,14 +40,14 @@ class Piece:
 def make_piece(given: Mapping[str, Any], used: Mapping[str, Any], default_ids: np.ndarray) -> Piece:
     """A piece from the arguments of `Recorder.record` and the loss's token values ``used`` (may be empty).
 
-    Rows without a valid token are dropped: the loss did not use them.
+    Rows without a valid token are dropped, unless ``keep_empty`` is given: the loss did not use them.
     """
     logprobs = as_array(given["logprobs"], "logprobs")
     if logprobs.ndim != 2:
         raise InvalidInputError(f"logprobs must have shape [B, T], got {list(logprobs.shape)}")
     mask = valid_mask(given["mask"], logprobs.shape)
     rows, position = np.nonzero(mask)
-    kept = np.asarray(mask.any(axis=1))
+    kept = np.full(len(mask), True) if given.get("keep_empty") else np.asarray(mask.any(axis=1))
     flat = {n: _flat(given[n], mask, n) for n in _TOKEN_FLOATS}
     loss = {n: _flat(used.get(n), mask, f"out.tokens[{n!r}]") for n in ("covariance", "ratio", "weight")}
     tokens = TokenSet(

@@ -96,6 +96,7 @@ class Recorder:
         micro_step: int = 0,
         rollout: int | None = None,
         metrics: Mapping[str, Any] | None = None,
+        keep_empty: bool = False,
     ) -> None:
         """Keep the tokens of one micro-step; all inputs are copied when it returns.
 
@@ -103,7 +104,8 @@ class Recorder:
         [B, T] either constant in each response or rewards of tokens, which are then summed. ``out`` is the
         result of `policy_loss`; None where one only observes: the covariance is then centred over this rank's
         tokens of the update. ``metrics`` are scalars of the update. Responses without a token inside the mask
-        are left out; a micro-step may be empty. The first record of a new step ends the one before.
+        are left out unless ``keep_empty`` (logs that hold texts without tokens); a micro-step may be empty.
+        The first record of a new step ends the one before.
         """
         given = {k: v for k, v in locals().items() if k not in ("self", "step", "out")}
         step = whole_number(step, "step", 0, _INT32)

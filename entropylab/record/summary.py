@@ -228,7 +228,7 @@ def _token_values(t: TokenSet) -> dict[str, np.ndarray]:
 def _response_values(t: TokenSet) -> dict[str, np.ndarray]:
     """The variables over responses whose moments are kept."""
     length = np.bincount(t.response, minlength=t.n_responses)
-    values: dict[str, np.ndarray] = {"response_length": length}
+    values: dict[str, np.ndarray] = {"response_length": length} if t.response.size else {}
     if t.reward is not None:
         values["reward"] = t.reward
     if t.entropy is not None:
