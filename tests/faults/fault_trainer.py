@@ -128,6 +128,7 @@ def prepare(job: Job) -> None:
     if job.file_size_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_size_limit, resource.RLIM_INFINITY))
     if job.uid is not None:
+        el.Recorder  # noqa: B018  load it while the interpreter's files may still be read
         os.setgroups([])
         os.setgid(job.uid)
         os.setuid(job.uid)
