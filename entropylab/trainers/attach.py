@@ -43,8 +43,8 @@ def attach(
         select_by: the set that a control chooses its tokens from. ``old``: the whole update, all its
             micro-batches and ranks, by the logprobs of the rollout; no forward pass. ``forward``: the whole
             update, by the current logprobs; one more forward pass without gradient where an update has
-            several micro-batches. ``micro_batch``: each micro-batch alone; no forward pass, but not the method's set.
-            ``auto``: ``old`` where the trainer keeps old logprobs, else ``forward``.
+            several micro-batches. ``micro_batch``: each micro-batch alone; no forward pass, but not the
+            method's set. ``auto``: ``old`` where the trainer keeps old logprobs, else ``forward``.
         method: label of the run; None: from the control, ``baseline`` without one.
         config: further JSON data for the run's config.
 

@@ -56,7 +56,8 @@ def settle(control: Any, select_by: str, settings: TrainerSettings) -> Settled:
     if chooses and way == "forward" and settings.gradient_accumulation_steps > 1:
         notes.append(
             "entropylab: tokens are chosen over the whole update by the current logprobs, which costs one "
-            "more forward pass without gradient; select_by='micro_batch' saves it and chooses inside micro-batches"
+            "more forward pass without gradient; select_by='micro_batch' saves it and chooses inside "
+            "micro-batches"
         )
     if isinstance(control, KLCov) and isinstance(settings.surrogate, PPOClip):
         notes.append(
@@ -84,8 +85,8 @@ def _way_of_choosing(select_by: str, settings: TrainerSettings) -> str:
         )
     if select_by == "old" and not settings.keeps_old_logprobs:
         raise InvalidInputError(
-            "attach: select_by='old' needs old logprobs, which TRL keeps only off-policy (num_iterations > 1 or "
-            "steps_per_generation above gradient_accumulation_steps, and with vLLM and its importance "
+            "attach: select_by='old' needs old logprobs, which TRL keeps only off-policy (num_iterations > 1 "
+            "or steps_per_generation above gradient_accumulation_steps, and with vLLM and its importance "
             "sampling correction); choose 'forward' or 'micro_batch'"
         )
     if select_by == "auto":
@@ -97,9 +98,9 @@ def _warnings(control: Any, settings: TrainerSettings) -> list[str]:
     found = []
     if _holds_to_old(control) and not settings.keeps_old_logprobs:
         found.append(
-            "entropylab: this trainer is on-policy (one update a rollout), so log π - log π_old is 0 and KLCov "
-            "to the old policy does nothing; set GRPOConfig(num_iterations=2) or steps_per_generation above "
-            "gradient_accumulation_steps, or KLCov(reference='ref') with beta > 0"
+            "entropylab: this trainer is on-policy (one update a rollout), so log π - log π_old is 0 and "
+            "KLCov to the old policy does nothing; set GRPOConfig(num_iterations=2) or steps_per_generation "
+            "above gradient_accumulation_steps, or KLCov(reference='ref') with beta > 0"
         )
     if settings.rewards_entropy:
         found.append(

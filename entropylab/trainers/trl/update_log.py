@@ -65,9 +65,17 @@ class UpdateLog:
         own = [len(logprobs), logprobs.sum(), advantages.sum(), entropy.sum()]
         n_tokens, *sums = self._over_ranks(own)
         mean_logprob, mean_advantage, mean_entropy = (value / max(n_tokens, 1.0) for value in sums)
-        covariance = (logprobs - mean_logprob) * (advantages - mean_advantage)
-        self._record(batches, recorder, step, mean_logprob, mean_advantage)
-        self._keep_metrics(batches, covariance, n_tokens)
+        used = [self._used(batch, mean_logprob, mean_advantage) for batch in batches]
+        for micro_step, (batch, tokens) in enumerate(zip(batches, used, strict=True)):
+            recorder.record(
+                step,
+                _Used(tokens),
+                micro_step=micro_step,
+                metrics=batch.metrics,
+                **batch.tokens,
+                **batch.responses,
+            )
+        self._keep_metrics(batches, used, n_tokens)
         return mean_entropy
 
     def take(self) -> dict[str, float]:
@@ -76,32 +84,21 @@ class UpdateLog:
         self._waiting.clear()
         return waiting
 
-    def _record(
-        self,
-        batches: list[HostBatch],
-        recorder: Recorder,
-        step: int,
-        mean_logprob: float,
-        mean_advantage: float,
-    ) -> None:
-        for micro_step, batch in enumerate(batches):
-            used = dict(batch.used)
-            if not (self._keep_covariance and used):
-                logprobs, advantages = batch.tokens["logprobs"], batch.tokens["advantages"]
-                used["covariance"] = (logprobs.astype(np.float64) - mean_logprob) * (
-                    advantages.astype(np.float64) - mean_advantage
-                )
-            recorder.record(
-                step,
-                _Used(used),
-                micro_step=micro_step,
-                metrics=batch.metrics,
-                **batch.tokens,
-                **batch.responses,
-            )
+    def _used(self, batch: HostBatch, mean_logprob: float, mean_advantage: float) -> dict[str, np.ndarray]:
+        """What the control used; the covariance is that of the whole update where none chose by it."""
+        if self._keep_covariance and batch.used:
+            return dict(batch.used)
+        logprobs, advantages = (batch.tokens[name].astype(np.float64) for name in ("logprobs", "advantages"))
+        return {**batch.used, "covariance": (logprobs - mean_logprob) * (advantages - mean_advantage)}
 
-    def _keep_metrics(self, batches: list[HostBatch], covariance: np.ndarray, n_tokens: float) -> None:
-        selected = np.concatenate([_selected(batch) for batch in batches])
+    def _keep_metrics(
+        self, batches: list[HostBatch], used: list[dict[str, np.ndarray]], n_tokens: float
+    ) -> None:
+        masks = [batch.tokens["mask"] for batch in batches]
+        covariance = np.concatenate(
+            [one["covariance"][mask].astype(np.float64) for one, mask in zip(used, masks, strict=True)]
+        )
+        selected = np.concatenate([_selected(one, mask) for one, mask in zip(used, masks, strict=True)])
         total, chosen, of_chosen = self._over_ranks(
             [covariance.sum(), float(selected.sum()), covariance @ selected]
         )
@@ -134,10 +131,9 @@ def upper_quantile(values: np.ndarray) -> float:
     return float(np.partition(values, len(values) - k)[len(values) - k])
 
 
-def _selected(batch: HostBatch) -> np.ndarray:
+def _selected(used: Mapping[str, np.ndarray], mask: np.ndarray) -> np.ndarray:
     """1 for the chosen ones of the valid tokens."""
-    mask = batch.tokens["mask"]
-    chosen = batch.used.get("selected")
+    chosen = used.get("selected")
     return np.zeros(np.count_nonzero(mask)) if chosen is None else chosen[mask].astype(np.float64)
 
 

@@ -1,0 +1,45 @@
+"""One rank of a real two-process GRPO training over gloo; leaves what it trained on for the test."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from tiny_trl import count_reward, length_reward, make_trainer
+from watch import watch
+
+import entropylab as el
+from entropylab.losses.settings import from_dict
+
+
+def main(folder: Path, options: dict) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    trainer = make_trainer(
+        folder,
+        rewards=[count_reward, length_reward],
+        max_grad_norm=0.0,
+        gradient_accumulation_steps=2,
+        evaluate=True,
+        eval_strategy="steps",
+        eval_steps=2,
+        ddp_find_unused_parameters=False,
+        **options["settings"],
+    )
+    watcher = watch(trainer)
+    control = from_dict(options["control"])
+    with el.attach(trainer, folder / "run", control=control, select_by=options["select_by"]):
+        trainer.train()
+    rank = trainer.accelerator.process_index
+    kept = [
+        {"step": u.step, "state": u.model.state_dict(), "gradients": u.gradients, "pieces": u.pieces}
+        for u in watcher.updates
+    ]
+    torch.save({"updates": kept, "logs": trainer.state.log_history}, folder / f"rank{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
