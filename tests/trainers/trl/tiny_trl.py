@@ -50,7 +50,13 @@ def length_reward(completions: list[str], **_: Any) -> list[float]:
 
 
 def make_trainer(
-    folder: Path | str, *, rewards: Any = count_reward, seed: int = 0, evaluate: bool = False, **settings: Any
+    folder: Path | str,
+    *,
+    rewards: Any = count_reward,
+    seed: int = 0,
+    evaluate: bool = False,
+    model_settings: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> GRPOTrainer:
     """A trainer on the CPU that reports nowhere; ``settings`` are those of GRPOConfig."""
     folder = Path(folder)
@@ -69,9 +75,8 @@ def make_trainer(
         "save_strategy": "no",
         "disable_tqdm": True,
         "seed": seed,
-        "gradient_checkpointing": False,
     }
-    model: Any = make_model(seed)
+    model: Any = make_model(seed, **(model_settings or {}))
     tokenizer = make_tokenizer()
     if settings.get("beta", 0.0):
         model.save_pretrained(folder / "model")
