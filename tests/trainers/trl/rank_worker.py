@@ -1,4 +1,4 @@
-"""One rank of a real two-process GRPO training over gloo; leaves what it trained on for the test."""
+"""One rank of real two-process GRPO trainings over gloo; leaves what it trained on for the test."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ import entropylab as el
 from entropylab.losses.settings import from_dict
 
 
-def main(folder: Path, options: dict) -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
+def train(folder: Path, options: dict) -> None:
     trainer = make_trainer(
         folder,
         rewards=[count_reward, length_reward],
@@ -31,7 +29,7 @@ def main(folder: Path, options: dict) -> None:
     )
     watcher = watch(trainer)
     control = from_dict(options["control"])
-    with el.attach(trainer, folder / "run", control=control, select_by=options["select_by"]):
+    with el.attach(trainer, folder / "run", control=control):
         trainer.train()
     rank = trainer.accelerator.process_index
     kept = [
@@ -41,5 +39,12 @@ def main(folder: Path, options: dict) -> None:
     torch.save({"updates": kept, "logs": trainer.state.log_history}, folder / f"rank{rank}.pt")
 
 
+def main() -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    for name, options in json.loads(sys.argv[2]).items():
+        train(Path(sys.argv[1]) / name, options)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    main()

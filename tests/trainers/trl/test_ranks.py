@@ -37,24 +37,31 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def launch(folder: Path, case: dict[str, Any]) -> list[dict[str, Any]]:
-    """Train with two ranks; what each of them saw."""
-    options = {"control": to_dict(case["control"]), "settings": case["settings"], "select_by": "auto"}
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two ranks have trained every case, in a folder each."""
+    folder = tmp_path_factory.mktemp("ranks")
+    options = {
+        name: {"control": to_dict(case["control"]), "settings": case["settings"]}
+        for name, case in CASES.items()
+    }
+    for name in CASES:
+        (folder / name).mkdir()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += [str(HERE / "rank_worker.py"), str(folder), json.dumps(options)]
     path = os.pathsep.join([str(HERE), str(Path(el.__file__).parent.parent)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-4000:]
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_two_ranks_train_as_one_batch(tmp_path: Path, name: str) -> None:
+def test_two_ranks_train_as_one_batch(folder: Path, name: str) -> None:
     case = CASES[name]
-    ranks = launch(tmp_path, case)
-    run = el.open_run(tmp_path / "run")
+    ranks = [torch.load(folder / name / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+    run = el.open_run(folder / name / "run")
     assert run.problems() == []
     assert run.info["covariance_set"] == "update"
     check_gradients(ranks, case, run)
