@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from entropylab.errors import MissingInputError
 from entropylab.importers.formats import FORMATS
 
 from .output import FINDINGS, OK, print_json, say, show_table
@@ -25,12 +26,25 @@ def command(
     destination: Annotated[str, typer.Argument(metavar="DEST", help="The new run folder.")],
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken record.")] = False,
     method: Annotated[str | None, typer.Option(help="Label of the method, as clip_cov.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Step-level log of the same run: metrics and evaluations.")
+    ] = None,
+    performance: Annotated[
+        str | None, typer.Option(help="Column of the evaluations in that log; default: known names.")
+    ] = None,
+    n_problems: Annotated[int | None, typer.Option(min=1, help="Problems behind each evaluation.")] = None,
     json: Json = False,
 ) -> None:
     """Import what a trainer already dumps as a run, for every other command."""
     from entropylab.importers.importing import import_run
+    from entropylab.importers.step_metrics import step_metrics
 
-    report = import_run(format_name, source, destination, strict=strict, method=method)
+    beside = None
+    if metrics is not None:
+        beside = step_metrics(metrics, performance=performance, n_problems=n_problems)
+    elif performance is not None or n_problems is not None:
+        raise MissingInputError("--performance and --n-problems are of a log: name it with --metrics FILE")
+    report = import_run(format_name, source, destination, strict=strict, method=method, metrics=beside)
     if json:
         print_json("import", [{"run": Path(destination).name, **report.to_dict()}])
     else:

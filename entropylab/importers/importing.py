@@ -7,7 +7,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .destination import new_folder
 from .faults import Faults, UnrecognizedSourceError
 from .formats import Format, format_named
 from .recording import record_step
+from .step_metrics import StepMetrics
 from .steps import Context, ImportedEvaluation, ImportedStep, Response
 
 REPORT_FILE = "import.json"
@@ -86,13 +87,13 @@ def import_run(
     strict: bool = False,
     method: str | None = None,
     config: Mapping[str, Any] | None = None,
-    evaluations: Iterable[ImportedEvaluation] = (),
+    metrics: StepMetrics | None = None,
 ) -> ImportReport:
     """Import the dumps of a trainer at or below ``source`` as a new run folder ``destination``.
 
     format_name: a key of `FORMATS`. strict: the first broken record raises `MalformedRecordError` and nothing
     is imported; without it broken records are left out, counted and named. What a format lacks stays null.
-    evaluations: further ones to keep, such as from a step-level log. Raises `DestinationExistsError`,
+    metrics: a step-level log of the same run (`step_metrics`). Raises `DestinationExistsError`,
     `RunNotFoundError` for no source, `UnrecognizedSourceError` where nothing of the format is found.
     """
     row = format_named(format_name)
@@ -103,13 +104,15 @@ def import_run(
     files = module.find(folder)
     if not files:
         raise UnrecognizedSourceError(f"{folder}: no {row.name} dump there (looked for {row.looked_for})")
-    faults, counts = Faults(strict), _Counts()
+    faults, counts, beside = Faults(strict), _Counts(), metrics or StepMetrics()
+    for text in beside.problems:
+        faults.report("metrics", text)
     with new_folder(place) as work:
         context = Context(faults, work / "scratch")
         settings = {**(config or {}), "imported": {"format": row.name, "source": str(folder.resolve())}}
         with Recorder(work, config=settings, method=method) as recorder:
-            for item in itertools.chain(evaluations, module.read(files, context)):
-                _keep(recorder, item, counts)
+            for item in itertools.chain(beside.evaluations, module.read(files, context)):
+                _keep(recorder, item, counts, beside)
         shutil.rmtree(context.scratch, ignore_errors=True)
         if not counts.steps:
             raise UnrecognizedSourceError(_nothing_usable(row, folder, len(files), faults))
@@ -118,13 +121,16 @@ def import_run(
     return report
 
 
-def _keep(recorder: Recorder, item: ImportedStep | ImportedEvaluation, counts: _Counts) -> None:
+def _keep(
+    recorder: Recorder, item: ImportedStep | ImportedEvaluation, counts: _Counts, beside: StepMetrics
+) -> None:
     if isinstance(item, ImportedEvaluation):
         counts.evaluations += 1
         recorder.evaluate(item.step, split=item.split, metric=item.metric, value=item.value, n=item.n)
         return
     counts.add(item.responses)
-    record_step(recorder, item)
+    further = beside.values.get(item.step, {})
+    record_step(recorder, replace(item, metrics={**further, **item.metrics}))
 
 
 def _nothing_usable(row: Format, folder: Path, files: int, faults: Faults) -> str:

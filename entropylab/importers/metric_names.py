@@ -77,6 +77,17 @@ def choose_columns(names: Sequence[str], entropy: str | None, performance: str |
     raise MissingInputError(_not_found(names, given, source))
 
 
+def choose_performance(names: Sequence[str], performance: str | None, source: str) -> str | None:
+    """The column of the evaluations: the one named, else by the names of a known trainer, else None."""
+    if performance is not None:
+        return resolve_name(performance, names, source)
+    plain = {plain_name(name): name for name in reversed(names) if not _is_band(name)}
+    for row in METRIC_NAMES:
+        if _first(row.entropy, plain, "entropy", source):
+            return _first(row.performance, plain, "performance", source)
+    return None
+
+
 def resolve_name(name: str, names: Sequence[str], source: str) -> str:
     """The column of a name; `UnknownNameError` lists the columns there are."""
     if name in names:
