@@ -39,6 +39,11 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     return Path(match[2])
 
 
+def location(path: str | os.PathLike[str]) -> Path:
+    """The folder that ``path`` names."""
+    return local_path(path)
+
+
 def rank_file(kind: str, step: int, rank: int, attempt: int) -> str:
     """Path inside the run of one rank's file of a step, with ``kind`` tokens, responses or markers."""
     suffix = "json" if kind == MARKERS else "parquet"

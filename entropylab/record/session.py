@@ -68,6 +68,9 @@ class Session:
         """Everything is written: the open recorder's file goes."""
         self._open_path.unlink(missing_ok=True)
 
+    def release(self) -> None:
+        """Let go of the rank."""
+
     def interrupt(self, reason: str, step_under_way: int | None) -> None:
         """Leave a note of what was lost; if that fails the open recorder's file still tells of it."""
         try:
