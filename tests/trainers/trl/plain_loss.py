@@ -1,7 +1,6 @@
 """An independent reference: TRL's loss and the controls from plain logits, written anew.
 
-The model runs in fp32 as in training, all after its logits in fp64. Nothing of the adapter or of
-`policy_loss` is used; the random draw of Clip-Cov takes the control's NumPy twin.
+Nothing of the adapter or of `policy_loss` is used; the draw of Clip-Cov takes the control's NumPy twin.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ class Settings:
     world_size: int = 1
     bias_correction: bool = False
     bonus: float = 0.0
+    bonus_by_tokens: bool = False
 
 
 @dataclass
@@ -122,8 +122,10 @@ def piece_loss(piece: Piece, settings: Settings, control: Any, chosen: Tensor | 
         d = piece.ref - piece.logprobs
         token = token + settings.beta * (d.exp() - d - 1) * (ratio if settings.bias_correction else 1.0)
     loss = _reduced(token, piece, settings)
-    bonus = (piece.entropy * piece.mask).sum() / piece.mask.sum().clamp(min=1) / settings.accumulation
-    return loss - settings.bonus * bonus
+    entropy = (piece.entropy * piece.mask).sum()
+    if settings.bonus_by_tokens and settings.loss_type == "dapo":
+        return loss - settings.bonus * entropy / (piece.n_items / settings.world_size)
+    return loss - settings.bonus * entropy / piece.mask.sum().clamp(min=1) / settings.accumulation
 
 
 def _reduced(token: Tensor, piece: Piece, settings: Settings) -> Tensor:

@@ -20,6 +20,7 @@ def train(folder: Path, options: dict) -> None:
         folder,
         rewards=[count_reward, length_reward],
         max_grad_norm=0.0,
+        dtype=torch.float64,
         gradient_accumulation_steps=2,
         evaluate=True,
         eval_strategy="steps",

@@ -1,12 +1,17 @@
-"""The gradient of every update equals that of an independent reference from plain logits."""
+"""The gradient of every update equals that of an independent reference from plain logits.
+
+The model is fp64, so that the rounding of its layers hides nothing; from 1.15 on TRL's head computes in fp32.
+"""
 
 from __future__ import annotations
 
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("trl")
 
@@ -18,6 +23,9 @@ from watch import Update, watch
 import entropylab as el
 
 TOLERANCE = 1e-6
+BY_TOKENS = tuple(int(part) for part in version("trl").split(".")[:2]) < (1, 10)
+"""Up to 1.9 the bonus under dapo is the sum over the tokens, divided as the policy loss is."""
+
 LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")
 CONTROLS = {
     "clip_top": el.ClipCov.top(0.1),
@@ -27,7 +35,12 @@ CONTROLS = {
 
 
 def train(folder: Path, control: Any, *, select_by: str = "auto", **settings: Any) -> tuple[Any, list, Any]:
-    defaults = {"gradient_accumulation_steps": 2, "max_grad_norm": 0.0, "max_steps": 4}
+    defaults = {
+        "gradient_accumulation_steps": 2,
+        "max_grad_norm": 0.0,
+        "max_steps": 4,
+        "dtype": torch.float64,
+    }
     trainer = make_trainer(folder, **(defaults | settings))
     watcher = watch(trainer)
     with warnings.catch_warnings():
@@ -49,6 +62,7 @@ def settings_of(trainer: Any, update: Update) -> Settings:
         max_length=args.max_completion_length,
         bias_correction=bool(getattr(args, "use_bias_correction_kl", False)),
         bonus=update.bonus,
+        bonus_by_tokens=BY_TOKENS,
     )
 
 

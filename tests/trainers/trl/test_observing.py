@@ -108,8 +108,9 @@ def test_several_reward_functions_are_summed_and_shown_apart(tmp_path: Path) -> 
     steps = run_of(tmp_path).steps()
     parts = [steps[f"metrics/reward/{name}"] for name in ("count_reward", "length_reward")]
     assert steps["reward_mean"].to_numpy() == pytest.approx((parts[0] + 2 * parts[1]).to_numpy(), abs=1e-5)
-    logged = [log["reward"] for log in trainer.state.log_history if "reward" in log]
-    assert steps["reward_mean"].tolist() == pytest.approx(logged, abs=1e-5)
+    name = "rewards/length_reward/mean"
+    logged = [log[name] for log in trainer.state.log_history if name in log]
+    assert parts[1].tolist() == pytest.approx(logged, abs=1e-5)
 
 
 def test_an_evaluation_is_recorded_apart(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def check_gradients(ranks: list[dict[str, Any]], case: dict[str, Any], run: el.R
         control = el.KLCov(**{**vars(control), "dead_zone": run.config["control"]["dead_zone"]})
     for both in zip(*(rank["updates"] for rank in ranks), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(*(u["gradients"] for u in both), strict=True))
-        model = make_model()
+        model = make_model().double()
         model.load_state_dict(both[0]["state"])
         settings = Settings(case["settings"].get("loss_type", "dapo"), *clip, 0.0, 2, 8, world_size=2)
 

@@ -55,6 +55,7 @@ def make_trainer(
     rewards: Any = count_reward,
     seed: int = 0,
     evaluate: bool = False,
+    dtype: torch.dtype = torch.float32,
     model_settings: dict[str, Any] | None = None,
     **settings: Any,
 ) -> GRPOTrainer:
@@ -76,7 +77,7 @@ def make_trainer(
         "disable_tqdm": True,
         "seed": seed,
     }
-    model: Any = make_model(seed, **(model_settings or {}))
+    model: Any = make_model(seed, **(model_settings or {})).to(dtype)
     tokenizer = make_tokenizer()
     if settings.get("beta", 0.0):
         model.save_pretrained(folder / "model")

@@ -43,7 +43,7 @@ class Watch(TrainerCallback):
         kept = [
             torch.zeros_like(p) if g is None else g for g, p in zip(kept, model.parameters(), strict=True)
         ]
-        bare = make_model()
+        bare = make_model().to(model.dtype)
         bare.load_state_dict(model.state_dict())
         start = (state.global_step * args.gradient_accumulation_steps) % args.steps_per_generation
         pieces = self.trainer._buffered_inputs[start : start + args.gradient_accumulation_steps]
