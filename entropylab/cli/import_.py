@@ -60,5 +60,7 @@ def _show(report: ImportReport) -> None:
         say(f"Broken, left out: {text}")
     if report.n_faults > SHOWN:
         say(f"... and {report.n_faults - SHOWN} more: see import.json in the run")
+    for name, note in report.notes.items():
+        say(f"{name.replace('_', ' ')}: {', '.join(map(str, note)) if isinstance(note, list) else note}")
     if report.missing:
         say(f"Not in the source, so null in the run: {', '.join(report.missing)}")

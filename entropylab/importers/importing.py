@@ -37,7 +37,7 @@ _OPTIONAL = {
 class ImportReport:
     """What an import wrote. ``faults``: the first broken records by file and line, ``n_faults`` all of them.
 
-    ``missing``: what the source does not hold and the run therefore leaves null.
+    ``missing``: what the source does not hold and the run therefore leaves null. ``notes``: by the format.
     """
 
     path: Path
@@ -50,6 +50,7 @@ class ImportReport:
     n_faults: int
     faults: tuple[str, ...]
     missing: tuple[str, ...]
+    notes: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values."""
@@ -116,8 +117,8 @@ def import_run(
         shutil.rmtree(context.scratch, ignore_errors=True)
         if not counts.steps:
             raise UnrecognizedSourceError(_nothing_usable(row, folder, len(files), faults))
-        report = _report(place, row, len(files), counts, faults)
-        write_json(work / REPORT_FILE, {**report.to_dict(), "notes": context.notes})
+        report = _report(place, row, len(files), counts, faults, context.notes)
+        write_json(work / REPORT_FILE, report.to_dict())
     return report
 
 
@@ -138,7 +139,9 @@ def _nothing_usable(row: Format, folder: Path, files: int, faults: Faults) -> st
     return f"{folder}: {files} files look like {row.name}, none holds a usable record{first}"
 
 
-def _report(place: Path, row: Format, files: int, counts: _Counts, faults: Faults) -> ImportReport:
+def _report(
+    place: Path, row: Format, files: int, counts: _Counts, faults: Faults, notes: Mapping[str, Any]
+) -> ImportReport:
     absent = [text for name, text in _OPTIONAL.items() if name not in counts.seen]
     if counts.tokens == 0:
         absent = ["tokens and all that belongs to them (log-probabilities, advantages, entropies)"]
@@ -157,4 +160,5 @@ def _report(place: Path, row: Format, files: int, counts: _Counts, faults: Fault
         n_faults=faults.count,
         faults=tuple(faults.texts),
         missing=tuple(absent),
+        notes=dict(notes),
     )

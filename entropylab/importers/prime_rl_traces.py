@@ -51,8 +51,8 @@ def find(source: Path) -> list[Path]:
     """The chunks of the stream, or its one file, at or below the source, which must hold one run."""
     if source.is_file():
         return []
-    folders = [source] if source.name == "traces" else sorted(source.rglob("traces"))
-    streams = [found for folder in folders if (found := _stream(folder))]
+    folders = [source, *sorted(source.rglob("traces"))]
+    streams = [found for folder in folders if folder.name == "traces" and (found := _stream(folder))]
     if len(streams) > 1:
         places = ", ".join(str(found[0]) for found in streams)
         raise UnrecognizedSourceError(f"{source} holds several runs of prime-rl; name one of: {places}")

@@ -12,7 +12,7 @@ import pyarrow as pa
 from .faults import Faults, RecordError
 from .json_records import Place, numbered_lines, parse_object
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def addressed(path: Path, scratch: Path, faults: Faults) -> Iterator[tuple[Addre
 
 
 def _unpack(path: Path, plain: Path) -> None:
-    """Decompress what can be; a broken chunk keeps its readable head and is a `RecordError`."""
+    """Decompress what can be read; a broken chunk is a `RecordError`, its whole blocks are kept."""
     plain.parent.mkdir(parents=True, exist_ok=True)
     try:
         with pa.input_stream(str(path), compression="zstd") as packed, open(plain, "wb") as out:

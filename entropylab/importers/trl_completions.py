@@ -3,6 +3,9 @@
 TRL, trainer/grpo_trainer.py (log): columns step, prompt, completion, one a reward function, extras and
 advantage. Numeric columns other than step and advantage count as rewards; several are summed without those
 that are null, as TRL does where ``reward_weights`` is not set.
+
+At a step with an evaluation TRL writes its completions over those of training (found with 1.16.0);
+where trainer_state.json tells of evaluations these files are left out, and repeats of them too.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import pyarrow.parquet as pq
 
 from .faults import RecordError
 from .json_records import stable_id
+from .metrics_tables import read_json
 from .steps import Context, ImportedStep, Response
 
 _FILE = re.compile(r"^completions_(\d+)\.parquet$")
@@ -40,6 +44,12 @@ def _step(path: Path) -> int:
 
 def read(files: list[Path], context: Context) -> Iterator[ImportedStep]:
     """The steps in order, with texts, rewards and, as metrics, what is known of the advantages."""
+    evaluated, left_out = _evaluated_steps(files[0].parent), []
+    if evaluated is None:
+        context.notes["evaluations"] = (
+            "no trainer_state.json: files of steps with an evaluation hold its texts"
+        )
+    hidden: list[Any] = []
     for path in files:
         table = None
         with context.faults.at(path):
@@ -47,10 +57,30 @@ def read(files: list[Path], context: Context) -> Iterator[ImportedStep]:
             rewards = _reward_columns(table)
         if table is None or table.num_rows == 0:
             continue
+        if _step(path) in (evaluated or ()) or table["completion"].to_pylist() == hidden:
+            hidden = table["completion"].to_pylist()
+            left_out.append(_step(path))
+            context.notes["evaluations_left_out_at_steps"] = left_out
+            continue
         context.notes["reward_columns"] = rewards
         responses = _responses(table, rewards, _step(path), path, context)
         if responses:
             yield ImportedStep(_step(path), responses, _metrics(table, rewards))
+
+
+def _evaluated_steps(folder: Path) -> set[int] | None:
+    """The steps with an evaluation, by the trainer_state.json near the completions; None without one."""
+    near = [folder, folder.parent]
+    paths = [place / "trainer_state.json" for place in near]
+    paths += [path for place in near for path in place.glob("checkpoint-*/trainer_state.json")]
+    found: set[int] | None = None
+    for path in paths:
+        if path.is_file():
+            rows = [row for row in read_json(path).rows if any(name.startswith("eval_") for name in row)]
+            found = (found or set()) | {
+                int(row["step"]) for row in rows if isinstance(row.get("step"), float)
+            }
+    return found
 
 
 def _table(path: Path) -> pa.Table:
