@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -90,6 +91,13 @@ class Trainer:
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
+
+    def stop(self) -> None:
+        """SIGSTOP, and wait until every thread has stopped: one inside a system call ends that first."""
+        self.send(signal.SIGSTOP)
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            while (task / "stat").read_text().rpartition(")")[2].split()[0] not in "TZ":
+                time.sleep(0.0005)
 
     def end(self, number: int | None = signal.SIGKILL) -> Promises:
         """Send a signal (None: let it end by itself), wait, and return what it had been promised."""

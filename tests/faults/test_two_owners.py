@@ -50,7 +50,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(fast, reference, outcome):
 def test_a_stopped_owner_is_alive(fast):
     with Trainer(fast / "r", steps=4, stay=True) as owner:
         owner.wait_for("waiting")
-        owner.send(signal.SIGSTOP)
+        owner.stop()
         with pytest.raises(RecorderError, match=str(owner.process.pid)):
             el.Recorder(fast / "r")
         owner.send(signal.SIGCONT)
