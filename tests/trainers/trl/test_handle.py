@@ -215,3 +215,18 @@ def test_a_control_that_has_no_effect_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EntropylabError, match="the control had no effect"):
         trainer.train()
     handle.detach()
+
+
+def test_a_training_that_is_resumed_goes_on_in_its_run(tmp_path: Path) -> None:
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "gradient_accumulation_steps": 2}
+    trainer = make_trainer(tmp_path, **settings)
+    with attach(trainer, tmp_path, control=el.ClipCov.top(0.1)):
+        trainer.train()
+    again = make_trainer(tmp_path, **settings)
+    with attach(again, tmp_path, control=el.ClipCov.top(0.1)) as handle:
+        again.train(resume_from_checkpoint=str(tmp_path / "output" / "checkpoint-2"))
+        assert handle.recorder.attempt == 2
+    run = el.open_run(tmp_path / "run")
+    assert run.steps()["step"].tolist() == [0, 1, 2, 3]
+    assert {problem.kind for problem in run.problems()} == {"superseded"}
+    assert (run.steps()["selected_count"] >= 1).all()
