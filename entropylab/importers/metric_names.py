@@ -30,12 +30,12 @@ METRIC_NAMES: tuple[MetricNames, ...] = (
         (r"entropy/all/mean",),
         (r"eval/.+/effective/.*avg@\d+", r"eval/.+/all/.*avg@\d+", r"eval/.+/avg@\d+"),
     ),
+    MetricNames("OpenRLHF", (r"train/entropy_loss", r"entropy_loss"), (r"(?:eval/)?eval_.+_pass1",)),
     MetricNames(
         "slime, miles",
         (r"rollout/entropy", r"train/entropy_loss"),
-        (r"eval/(?!step$)[^/-]+",),
+        (r"eval/(?!step$|epoch$|global_step$|eval_)[^/-]+",),
     ),
-    MetricNames("OpenRLHF", (r"train/entropy_loss", r"entropy_loss"), (r"(?:eval/)?eval_.+_pass1",)),
     MetricNames(
         "NeMo-RL",
         (r"train/approx_entropy",),

@@ -1,8 +1,8 @@
 """Dumps of trainers that do not install from the package index on a CPU, by their documented layout.
 
 prime-rl exports: PrimeIntellect-ai/prime-rl at 559b44772e47, src/prime_rl/trainer/rl/token_export.py.
-prime-rl traces: at 048a6e23428e (monitors/file/monitor.py) and 65a185848115 (monitors/file/traces/
-update.py, trainer/rl/annotations.py); nodes: PrimeIntellect-ai/verifiers at 018447481 (verifiers/v1/graph.py).
+prime-rl traces: at 048a6e23428e (monitors/file/monitor.py) and 65a185848115 (trainer/rl/annotations.py, and
+update.py of monitors/file/traces); nodes: PrimeIntellect-ai/verifiers at 018447481 (verifiers/v1/graph.py).
 miles: radixark/miles at 31f1ca961a94, miles/utils/train_dump_utils.py, backends/training_utils/cp_utils.py.
 NeMo-RL: NVIDIA-NeMo/RL at 7ea279abfbeb, nemo_rl/algorithms/grpo.py, nemo_rl/utils/logger.py.
 Each maker returns what it wrote of the trained tokens, in the order of the files.
