@@ -15,12 +15,14 @@ from ..errors import RunFormatError, RunNotFoundError, UnknownNameError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .arrays import whole_number
 from .exact_cache import ExactCache
+from .files import Location
 from .history import Evaluation
 from .marker import Marker
 from .merging import ExactRows, exact_rows_from_tokens, exact_rows_of, step_row, summary_frame, update_rows
-from .paths import MARKERS, RUN_FILE, local_path
+from .paths import MARKERS, RUN_FILE, location
 from .problem import Problem
 from .problems import find_problems
+from .remote import RemotePath
 from .row_files import Rows, stream_rows
 from .run_info import read_info
 from .snapshot import Snapshot, SnapshotReader
@@ -33,8 +35,8 @@ _EXACT_COLUMNS = ("update", "logprob", "advantage", "covariance", "selected")
 class Run:
     """One run folder. Every call looks at the folder as it is now, so a run under way can be followed."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path: Path = local_path(path)
+    def __init__(self, path: str | os.PathLike[str] | RemotePath) -> None:
+        self.path: Location = location(path)
         self.info: dict[str, Any] = _read_run_file(self.path)
         self._snapshots = SnapshotReader(self.path)
         self._cache = ExactCache(self.path)
@@ -143,43 +145,68 @@ class Run:
         return snapshot
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
-    """Open the run in a folder; `RunNotFoundError` if there is none, `RunFormatError` if foreign or newer."""
+def open_run(path: str | os.PathLike[str] | RemotePath) -> Run:
+    """Open the run in a folder or at a URL; `RunNotFoundError` if none, `RunFormatError` if foreign or newer."""
     return Run(path)
 
 
-def open_runs(path: str | os.PathLike[str]) -> list[Run]:
-    """Every run at or below a folder, sorted by path; `RunNotFoundError` where there is none."""
-    folder = local_path(path)
+def open_runs(path: str | os.PathLike[str] | RemotePath) -> list[Run]:
+    """Every run at or below a folder or URL, sorted; `RunNotFoundError` where there is none."""
+    folder = location(path)
     if not folder.is_dir():
         raise RunNotFoundError(f"{folder}: no such folder")
-    found = []
-    for where, folders, files in os.walk(folder):
-        if RUN_FILE in files:
-            found.append(Path(where))
-            folders.clear()
+    found = _runs_below(folder)
     if not found:
         raise RunNotFoundError(
             f"{folder}: no run at or below this folder (no {RUN_FILE}); make one with el.Recorder"
         )
-    return [Run(where) for where in sorted(found)]
+    return [Run(where) for where in sorted(found, key=_parts)]
 
 
-def _read_run_file(folder: Path) -> dict[str, Any]:
-    if not folder.exists():
-        raise RunNotFoundError(f"{folder}: no such folder")
-    if not folder.is_dir():
-        raise RunNotFoundError(f"{folder}: a file, not the folder of a run")
+def _runs_below(folder: Location) -> list[Location]:
+    return [*(_remote_runs(folder) if isinstance(folder, RemotePath) else _local_runs(folder))]
+
+
+def _parts(folder: Location) -> list[str]:
+    return str(folder).split("/")
+
+
+def _local_runs(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        if RUN_FILE in files:
+            yield Path(where)
+            folders.clear()
+
+
+def _remote_runs(folder: RemotePath) -> Iterator[RemotePath]:
+    """Level by level, so that the files of a run are never listed."""
+    children = folder.children()
+    if any(name == RUN_FILE for name, _ in children):
+        yield folder
+        return
+    for name, stamp in children:
+        if stamp is None:
+            yield from _remote_runs(folder / name)
+
+
+def _read_run_file(folder: Location) -> dict[str, Any]:
     try:
         return read_info(folder)
     except FileNotFoundError:
-        below = next(folder.glob(f"*/**/{RUN_FILE}"), None)
-        mend = (
-            f"there is one at {below.parent}; open_runs opens all below"
-            if below
-            else "make one with el.Recorder"
-        )
-        raise RunNotFoundError(f"{folder}: no run here (no {RUN_FILE}); {mend}") from None
+        raise RunNotFoundError(_no_run(folder)) from None
+    except NotADirectoryError:
+        raise RunNotFoundError(f"{folder}: a file, not the folder of a run") from None
+
+
+def _no_run(folder: Location) -> str:
+    """Why there is no run in a folder, and what to do."""
+    if not folder.exists():
+        return f"{folder}: no such folder"
+    if not folder.is_dir():
+        return f"{folder}: a file, not the folder of a run"
+    below = next(iter(_runs_below(folder)), None)
+    mend = f"there is one at {below}; open_runs opens all below" if below else "make one with el.Recorder"
+    return f"{folder}: no run here (no {RUN_FILE}); {mend}"
 
 
 def _wanted(steps: int | Iterable[int] | None) -> set[int] | None:
@@ -190,7 +217,7 @@ def _wanted(steps: int | Iterable[int] | None) -> set[int] | None:
     return {whole_number(step, "steps", 0, 2**31 - 1) for step in asked}
 
 
-def _check_stored(snapshot: Snapshot, wanted: set[int] | None, folder: Path) -> None:
+def _check_stored(snapshot: Snapshot, wanted: set[int] | None, folder: Location) -> None:
     """`RunNotFoundError` for wanted steps without token rows."""
     stored = {step for step, markers in snapshot.history.whole.items() if any(m.tokens for m in markers)}
     absent = sorted((wanted or set()) - stored)

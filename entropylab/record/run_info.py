@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import sys
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ import pyarrow as pa
 from .. import __version__
 from ..errors import InvalidInputError, RunFormatError
 from ..schema import FORMAT_VERSION
+from .files import Location
 from .paths import RUN_FILE
 from .token_sampling import TokenSampling
 
@@ -106,7 +105,7 @@ def merge_info(
     }
 
 
-def read_info(folder: Path) -> dict[str, Any]:
+def read_info(folder: Location) -> dict[str, Any]:
     """The content of `_run.json`; `FileNotFoundError` if there is none, `RunFormatError` if not ours."""
     path = folder / RUN_FILE
     info = read_json(path)
@@ -118,14 +117,14 @@ def read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Location) -> dict[str, Any]:
     """One JSON object of the log format; `RunFormatError` naming the file if unreadable, foreign or newer."""
     try:
         value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
             raise
-        raise RunFormatError(f"{path}: cannot be read ({error.strerror})") from error
+        raise RunFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise RunFormatError(f"{path}: not valid JSON, so truncated or foreign ({error})") from error
     if not isinstance(value, dict) or FORMAT_FIELD not in value:
@@ -134,7 +133,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def check_format(version: object, path: str | os.PathLike[str]) -> None:
+def check_format(version: object, path: object) -> None:
     """`RunFormatError` where the version is not a number, or newer than this program reads."""
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise RunFormatError(f"{path}: the format version {version!r} is not a whole number >= 1")

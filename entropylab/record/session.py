@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ..errors import RecorderError
 from ..schema import FORMAT_VERSION
 from .attempts import last_attempt
 from .covariance_set import combine
+from .files import Location
 from .paths import RUN_FILE, open_file
 from .run_info import FORMAT_FIELD, attempt_info, merge_info, now, read_info
 from .step_files import Origin
@@ -28,7 +28,7 @@ class Session:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Location,
         *,
         rank: int,
         world_size: int,
@@ -37,9 +37,9 @@ class Session:
         parent: str | None,
         sampling: TokenSampling,
     ) -> None:
-        previous = read_info(folder) if (folder / RUN_FILE).exists() else None
         self._info: dict[str, Any] | None = None
         try:
+            previous = read_info(folder) if (folder / RUN_FILE).is_file() else None
             make_folder(folder)
             attempt = last_attempt(folder, rank) + 1
             self.origin = Origin(folder, rank, attempt, world_size, now())
@@ -79,7 +79,7 @@ class Session:
             return
 
     @property
-    def _open_path(self) -> Path:
+    def _open_path(self) -> Location:
         return self.origin.folder / open_file(self.origin.rank, self.origin.attempt)
 
     def _write_open_file(self, note: Mapping[str, Any]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS, arrow_schema
 from .covariance_set import find_covariance_set
+from .files import Location
 from .marker import FileRef, Marker, UpdateSummary
 from .paths import MARKERS, RESPONSES, TOKENS, rank_file
 from .pieces import Piece
@@ -25,7 +25,7 @@ from .writer import write_json, write_parquet
 class Origin:
     """Who writes: the run's folder, the rank, its attempt and when that began, and the number of ranks."""
 
-    folder: Path
+    folder: Location
     rank: int
     attempt: int
     world_size: int

@@ -197,8 +197,10 @@ def test_opening_what_is_no_run(original, tmp_path):
         el.open_runs(tmp_path)
     with pytest.raises(RunNotFoundError, match="no such folder"):
         el.open_runs(tmp_path / "nowhere")
-    with pytest.raises(el.EntropylabError, match="only local folders"):
-        el.open_run("s3://bucket/run")
+    with pytest.raises(el.EntropylabError, match="nosuch"):
+        el.open_run("nosuch://bucket/run")
+    with pytest.raises(el.EntropylabError, match="names no folder"):
+        el.open_run("s3://")
     with pytest.raises(FileNotFoundError):  # also the type of the standard library
         el.open_run(tmp_path)
 
