@@ -45,7 +45,10 @@ class UpdateSummary:
 
 @dataclass(frozen=True)
 class Marker:
-    """One rank's step of one attempt."""
+    """One rank's step of one attempt.
+
+    ``run_attempt``: the newest attempt of rank 0 when the step was written, None in logs of before.
+    """
 
     step: int
     rank: int
@@ -58,6 +61,7 @@ class Marker:
     n_tokens: int
     top_means: Row
     updates: tuple[UpdateSummary, ...]
+    run_attempt: int | None = None
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -94,10 +98,15 @@ class Marker:
                 n_tokens=whole(value, "n_tokens"),
                 top_means=numbers(value, "top_means"),
                 updates=tuple(_update_from_json(u) for u in value["updates"]),
+                run_attempt=_run_attempt(value),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunFormatError(f"{source}: not a whole marker of entropylab ({error!r})") from error
         return marker
+
+
+def _run_attempt(value: Mapping[str, Any]) -> int | None:
+    return None if value.get("run_attempt") is None else whole(value, "run_attempt", 1, _INT32)
 
 
 def _file_ref(value: Mapping[str, Any] | None, kind: str) -> FileRef | None:
