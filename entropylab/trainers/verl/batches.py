@@ -40,7 +40,7 @@ _ROWS_OF_AN_UPDATE = 2**24
 
 @dataclass(frozen=True)
 class VerlBatch:
-    """A batch in our names, before its update: [B, T], padded on the right; what verl did not give is None."""
+    """A batch in our names, before its update: [B, T], padded on the right; None for what verl did not give."""
 
     mask: Tensor
     """0/1: tokens of the policy; 0 for padding, tool output and rejected tokens."""
@@ -75,21 +75,27 @@ def read_batch(batch: Any) -> VerlBatch:
     """
     tensors, others = _parts(batch)
     found = {ours: _first(tensors, names) for ours, names in _NAMES.items()}
-    missing = [_NAMES[name][0] for name in _REQUIRED if found[name] is None]
+    given = {ours: value for ours, value in found.items() if value is not None}
+    missing = [_NAMES[name][0] for name in _REQUIRED if name not in given]
     if missing:
         raise MissingInputError(
             f"the batch has no {', '.join(missing)}; it holds {sorted(map(str, tensors.keys()))}. Record it "
             "after the advantages are computed"
         )
-    shape = found["mask"].shape
-    for name, value in found.items():
-        if value is not None and value.shape != shape:
+    shape = given["mask"].shape
+    for name, value in given.items():
+        if value.shape != shape:
             raise InvalidInputError(
                 f"{_NAMES[name][0]} has shape {list(value.shape)} but response_mask {list(shape)}"
             )
-    rewards = found.pop("token_rewards")
+    rewards = given.get("token_rewards")
     return VerlBatch(
-        **found,
+        mask=given["mask"],
+        logprobs=given["logprobs"],
+        advantages=given["advantages"],
+        token_ids=given.get("token_ids"),
+        entropy=given.get("entropy"),
+        ref_logprobs=given.get("ref_logprobs"),
         rewards=None if rewards is None else rewards.double().sum(dim=1),
         prompt_ids=_prompt_ids(others.get("uid", tensors.get("uid", None))),
     )
@@ -141,7 +147,8 @@ def _parts(batch: Any) -> tuple[Any, Mapping[str, Any]]:
 
 
 def _first(tensors: Any, names: tuple[str, ...]) -> Tensor | None:
-    name = next((name for name in names if name in tensors.keys()), None)
+    held = set(tensors.keys())
+    name = next((name for name in names if name in held), None)
     if name is None:
         return None
     value = tensors[name].detach()

@@ -12,6 +12,7 @@ from ...losses.collective import select_tokens
 from ...losses.controls.clip_cov import ClipCov
 from ...losses.controls.random_clip import RandomClip
 from ...losses.controls.sample_weight import SampleWeight
+from ...losses.interfaces import chooses_tokens
 from ...losses.policy_loss import PolicyLoss, policy_loss
 from .aggregation import Aggregation, aggregation
 from .names import LossSettings, loss_settings
@@ -93,13 +94,13 @@ def _weighted(
     control, surrogate = settings.control, settings.surrogate
     if not isinstance(control, _SCALES_WITH_ADVANTAGE) or surrogate.scope != "token":
         raise InvalidInputError(
-            f"{name} with rollout_is_weights: {surrogate}, {control} is not proportional to the advantage, so "
-            "the weights cannot be applied; set algorithm.rollout_correction.rollout_is=null or take "
+            f"{name} with rollout_is_weights: {surrogate}, {control} is not proportional to the advantage, "
+            "so the weights cannot be applied; set algorithm.rollout_correction.rollout_is=null or take "
             "entropylab_clip_cov"
         )
     logprobs, old, advantages, mask = batch
     plain = (logprobs.detach(), old, advantages, mask)
-    if settings.chooses and "selection" not in more:
+    if chooses_tokens(control) and "selection" not in more:
         more = more | {"selection": select_tokens(control, *plain, surrogate=surrogate, **more)}
     scaled = _loss(settings, how, (logprobs, old, advantages * weights, mask), more)
     return scaled.loss * how.factor, _numbers(_loss(settings, how, plain, more))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import InvalidInputError, UnknownNameError
 from ...losses.setting_checks import require_choice
@@ -30,11 +30,12 @@ class RunSettings:
     """Token rows are stored of this share of the responses."""
     texts: bool = False
     """Whether the responses are stored as texts too."""
-    on_error: str = "warn"
+    on_error: Literal["raise", "warn"] = "warn"
     """``warn``: training goes on where the recorder cannot write; ``raise``: it stops."""
 
     def __post_init__(self) -> None:
         require_choice("entropylab", "choose_on", self.choose_on, ("batch", "micro_batch"))
+        require_choice("entropylab", "on_error", self.on_error, ("raise", "warn"))
 
 
 def run_settings(config: Any) -> RunSettings:

@@ -40,7 +40,7 @@ class EntropylabSync(PPOTrainerSync):
             self.entropylab_loss = loss_settings(mode, actor)
 
     def init(self) -> None:
-        """Build everything as verl does, and give the workers the loss that knows the whole batch's choice."""
+        """Build everything as verl does; the workers get the loss that knows the whole batch's choice."""
         super().init()
         if self._chooses():
             actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)

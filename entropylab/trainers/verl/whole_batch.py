@@ -1,7 +1,7 @@
 """One choice of tokens for the whole batch, made by the driver and applied by every worker's micro-batches.
 
 verl's losses see one micro-batch of one rank. The driver holds the whole batch before the update, with the
-old logprobs and the advantages: it chooses there, and sends the ids of the chosen tokens along with the batch.
+old logprobs and the advantages: it chooses there, and sends the ids of the chosen tokens with the batch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def current_choice() -> Choice | None:
 def actor_loss(
     config: Any, model_output: Any, data: Any, dp_group: Any = None
 ) -> tuple[Tensor, dict[str, Any]]:
-    """verl's ``ppo_loss`` with the choice that ``data`` brings along; ``set_loss_fn`` gets it from our trainer.
+    """verl's ``ppo_loss`` with the choice that ``data`` brings along; what our trainer gives to the workers.
 
     Raises:
         MissingInputError: a selection without the ids of the responses.
@@ -69,7 +69,7 @@ def _chosen_in(data: Any) -> Iterator[None]:
     if selection is None:
         yield
         return
-    if SAMPLE_ID_KEY not in data.keys():
+    if SAMPLE_ID_KEY not in set(data.keys()):
         raise MissingInputError(
             f"the batch holds {SELECTION_KEY} but not {SAMPLE_ID_KEY}; put both or neither"
         )

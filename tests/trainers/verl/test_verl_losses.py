@@ -15,6 +15,8 @@ FAR = 1e9
 """Bound of verl's dual clip that no ratio reaches; it is no part of ours."""
 ALL_CANDIDATES = {"clip_cov_ratio": 0.9, "clip_cov_lb": 0.3, "clip_cov_ub": 2.0}
 """clip_cov takes every token of the band: no draw, so both choose the same tokens."""
+WIDE_BAND = {"clip_cov_ratio": 0.02, "clip_cov_lb": 0.1, "clip_cov_ub": 9.0}
+"""A band that holds more than the budget, so that a draw decides."""
 CASES = {
     "vanilla": {"clip_ratio_c": FAR, "clip_ratio_high": 0.28},
     "clip_cov": {**ALL_CANDIDATES, "clip_ratio_low": 1.0, "clip_ratio_high": 1.0},
@@ -75,8 +77,7 @@ def test_clip_cov_equals_verls_on_the_tokens_that_verl_drew(verl, actor_config, 
     from entropylab.losses.collective import Selection
 
     batch = make_batch(rows=8, length=64, seed=3)
-    config = actor_config("clip_cov", clip_cov_ratio=0.02, clip_cov_lb=0.1, clip_cov_ub=9.0, clip_ratio_low=1.0,
-                          clip_ratio_high=2e4)  # fmt: skip
+    config = actor_config("clip_cov", clip_ratio_low=1.0, clip_ratio_high=2e4, **WIDE_BAND)
     theirs = call("clip_cov", config, batch)
     drawn = ((theirs[1] == 0) & batch["mask"]).nonzero()
     assert len(drawn) == math.floor(0.02 * int(batch["mask"].sum()))
@@ -130,9 +131,7 @@ def test_every_name_gives_a_loss_a_gradient_and_plain_numbers(verl, actor_config
 
 def test_the_draw_differs_between_calls(verl, actor_config, make_batch):
     batch = make_batch(rows=8, length=64, seed=3)
-    config = actor_config(
-        "clip_cov", clip_cov_ratio=0.02, clip_cov_lb=0.1, clip_cov_ub=9.0, clip_ratio_high=9.0
-    )
+    config = actor_config("clip_cov", clip_ratio_high=9.0, **WIDE_BAND)
     first, second = (call("entropylab_clip_cov", config, batch)[1] for _ in range(2))
     assert not torch.equal(first == 0, second == 0)
 
