@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,18 +33,15 @@ def read_points(
 def fit_log(path: str, name: str, rows: LawRows, **settings: Any) -> Outcome:
     """The fit of one log; its broken lines and values that are not finite are data problems."""
     problems = [{"kind": "metrics_file", "path": path, "message": text} for text in rows.problems]
-    return attempt(name, _fit(rows, settings), problems)
+    return attempt(name, partial(_fit, rows, **settings), problems)
 
 
-def _fit(rows: LawRows, settings: dict[str, Any]) -> Callable[[], CurveFit]:
-    def fit() -> CurveFit:
-        from entropylab.analysis.curve import fit_curve
+def _fit(rows: LawRows, **settings: Any) -> CurveFit:
+    from entropylab.analysis.curve import fit_curve
 
-        frame = rows.frame
-        found = fit_curve(frame["entropy"], frame["performance"], steps=frame.get("step"), **settings)
-        return replace(found, warnings=(*rows.notes, *found.warnings))
-
-    return fit
+    frame = rows.frame
+    found = fit_curve(frame["entropy"], frame["performance"], steps=frame.get("step"), **settings)
+    return replace(found, warnings=(*rows.notes, *found.warnings))
 
 
 def used_columns(path: str, name: str, rows: LawRows) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class _Counts:
     seen: set[str] = field(default_factory=set)
 
     def add(self, responses: Iterable[Response]) -> None:
+        """Count one step."""
         self.steps += 1
         for response in responses:
             self.responses += 1

@@ -65,6 +65,7 @@ class _Series:
 
     @property
     def finite(self) -> np.ndarray:
+        """Which values are finite, bool."""
         return np.isfinite(self.values)
 
 
