@@ -1,4 +1,4 @@
-"""What a reader must still give after a fault: nothing promised is lost, nothing is wrong, problems are named."""
+"""What a reader must give after a fault: nothing promised is lost, nothing is wrong, problems are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a small run, what a reader makes of them, and damages: flipped bits, cuts, foreign and newer content."""
+"""Files of a small run, what a reader makes of them, and damages: flips, cuts, foreign and newer content."""
 
 from __future__ import annotations
 

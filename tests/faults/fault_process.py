@@ -62,7 +62,9 @@ class Promises:
 class Trainer:
     """A child process that runs `fault_trainer.Job`; a context manager that leaves no process behind."""
 
-    def __init__(self, path: str | Path, *, prefix: tuple[str, ...] = (), env: Any = None, **job: Any) -> None:
+    def __init__(
+        self, path: str | Path, *, prefix: tuple[str, ...] = (), env: Any = None, **job: Any
+    ) -> None:
         command = [*prefix, sys.executable, str(SCRIPT), json.dumps({"path": str(path), **job})]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
         self.lines: list[str] = []

@@ -1,4 +1,4 @@
-"""A training process to be killed: GRPO on a table policy, recorded. Its lines on stdout are what it was promised.
+"""A training process to be killed: GRPO on a table policy, recorded. Its lines say what it was promised.
 
 ``python fault_trainer.py '{"path": "...", "steps": 100}'``; the fields are those of `Job`. A line leaves the
 process in one system call the moment the recorder's call has returned, so a kill cannot take it back.
@@ -50,7 +50,7 @@ class Job:
 
 
 def training(policy, start: int = 0) -> Iterator[tuple[int, dict[str, float], list[dict]]]:
-    """(step, evaluation before it, what `Recorder.record` gets); each step depends on policy and step alone."""
+    """(step, evaluation before it, what `record` gets); each step depends on policy and step alone."""
     for step in itertools.count(start):
         values = grpo.evaluate(policy, 0, step)
         rollout = grpo.rollout(policy, step, np.random.default_rng([7, step]), PROMPTS, GROUP)

@@ -1,4 +1,4 @@
-"""Each kind of file of a run cut, emptied, replaced or flipped bit by bit: named, and never a wrong number."""
+"""Each kind of file of a run cut, emptied, replaced or flipped: named, and never a wrong number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import entropylab as el
 from entropylab.record.compaction import compact_run
 
 ALL = {**FILES, **COMPACTED}
-SHORT, LONG = 8, 400
+SHORT, LONG = 4, 400
 """Flips in each region of each file, drawn without replacement."""
 
 
@@ -72,7 +72,7 @@ def test_a_missing_file(kind, damaged):
 def test_a_file_cut_at_any_length(kind, damaged, outcome, request):
     folder, path, good = damaged(kind)
     data = path.read_bytes()
-    lengths = random.Random(kind).sample(range(len(data)), min(len(data), 6))
+    lengths = random.Random(kind).sample(range(len(data)), min(len(data), 3))
     if "faults" in request.config.option.markexpr:
         lengths = range(0, len(data), max(1, len(data) // 600))
     for length in lengths:
@@ -83,7 +83,11 @@ def test_a_file_cut_at_any_length(kind, damaged, outcome, request):
     outcome(f"cut at any length: {kind}", sees="named in problems()", trials=len(lengths))
 
 
-REGIONS = [(k, r) for k in ALL for r in (["JSON"] if ALL[k].endswith("json") else ["magic", "pages", "footer", "tail"])]
+REGIONS = [
+    (k, r)
+    for k in ALL
+    for r in (["JSON"] if ALL[k].endswith("json") else ["magic", "pages", "footer", "tail"])
+]
 
 
 @pytest.mark.parametrize("form", marked(["short", "long"], 1))

@@ -1,4 +1,4 @@
-"""The power fails: what was not fsynced is gone. An ext4 image is copied under a running process and mounted anew."""
+"""The power fails: what was not fsynced is gone. An ext4 image is copied under a process and mounted anew."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ from entropylab.record.compaction import compact_run
 
 @pytest.mark.parametrize("seed", trials(2, 60))
 def test_the_power_fails_while_training(seed, fast, reference, outcome):
-    """The page cache of the mounted disk dies with the machine; the copy holds what had reached the device."""
+    """The page cache dies with the machine; the copy holds what had reached the device."""
     draw = random.Random(seed)
     image = ext4_image(fast / "image", 32 * 2**20)
-    with mounted(fast / "disk", "-o", "loop", image) as disk:
-        with Trainer(disk / "r", steps=reference.length, flush_every=draw.choice([1, 4])) as trainer:
-            trainer.wait_for("open")
-            time.sleep(draw.uniform(0.0, 0.5))
-            promises = cut(trainer, image, fast / "copy")
+    job = {"steps": reference.length, "flush_every": draw.choice([1, 4])}
+    with mounted(fast / "disk", "-o", "loop", image) as disk, Trainer(disk / "r", **job) as trainer:
+        trainer.wait_for("open")
+        time.sleep(draw.uniform(0.0, 0.5))
+        promises = cut(trainer, image, fast / "copy")
     with mounted(fast / "after", "-o", "loop", fast / "copy") as after:
         kept = check_kept(after / "r", promises, reference)
         with el.Recorder(after / "r") as recorder:
             assert recorder.attempt == 2
     assert kept >= promises.steps
-    outcome("power cut (ext4 image copied)", sees="a whole prefix; problems: interrupted, incomplete_step, temporary")
+    outcome(
+        "power cut (ext4 image copied)",
+        sees="a whole prefix; problems: interrupted, incomplete_step, temporary",
+    )
 
 
 def cut(trainer: Trainer, image, copy) -> Promises:
     """Stop the process, copy the device's content as it is, and what had been promised until then.
 
-    The copy is the first thing after the stop: the kernel writes dirty pages back on its own only seconds later.
+    The copy comes right after the stop: the kernel writes dirty pages by itself only seconds later.
     """
     trainer.stop()
     shutil.copyfile(image, copy)

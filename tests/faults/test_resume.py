@@ -22,12 +22,17 @@ def kill_once(path, draw: random.Random, **job):
         return trainer.end()
 
 
-@pytest.mark.parametrize("seed", trials(2, 30))
+@pytest.mark.parametrize("seed", trials(1, 30))
 def test_a_storm_of_kills_and_resumes(seed, fast, reference, outcome):
     draw = random.Random(seed)
-    path, job = fast / "r", {"checkpoint": str(fast / "checkpoint.npz"), "flush_every": draw.choice([1, 3, 7])}
+    path, job = (
+        fast / "r",
+        {"checkpoint": str(fast / "checkpoint.npz"), "flush_every": draw.choice([1, 3, 7])},
+    )
     for _ in range(KILLS):
-        promises = kill_once(path, draw, **job)  # what it repeats supersedes what was there, so it may be less
+        promises = kill_once(
+            path, draw, **job
+        )  # what it repeats supersedes what was there, so it may be less
         run = el.open_run(path)
         reference.check_steps(run, len(run.whole_steps()))
         assert len(run.whole_steps()) >= promises.steps

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: nothing that `end_step` or `flush` promised is lost, all that is read is right."""
+"""SIGKILL at random moments: nothing `end_step` or `flush` promised is lost, all that is read is right."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ def test_killed_while_training(seed, fast, tmp_path, reference, outcome):
         promises = trainer.end()
     if promises.attempt is None and not (path / "_run.json").exists():
         outcome("SIGKILL while training", sees="no run yet: RunNotFoundError")
-        with pytest.raises(el.EntropylabError, match="no such folder|no run here"):
+        with pytest.raises(el.EntropylabError, match=r"no such folder|no run here"):
             el.open_run(path)
         return
     kept = check_kept(path, promises, reference)
-    outcome("SIGKILL while training", sees="a whole prefix; problems: interrupted, incomplete_step, temporary")
+    outcome(
+        "SIGKILL while training", sees="a whole prefix; problems: interrupted, incomplete_step, temporary"
+    )
     with el.Recorder(path) as recorder:
         assert recorder.attempt == (promises.attempt or 1) + 1 or promises.attempt is None
     assert len(el.open_run(path).whole_steps()) == kept

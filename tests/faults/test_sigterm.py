@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, caught or not: with ``with`` all ended steps are written and the note tells why it ended."""
+"""SIGTERM and SIGINT: inside ``with`` all ended steps are written, and the note tells why it ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_sigterm_without_a_handler_is_a_kill(seed, fast, reference, outcome):
 @pytest.mark.parametrize("seed", trials(2, 40))
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_that_raises_inside_the_with_block(name, seed, fast, reference, outcome):
-    """The exception may strike inside any line of the recorder; each ended step is then whole all the same."""
+    """The exception may strike inside any line of the recorder; each ended step is whole all the same."""
     path, steps = fast / "r", reference.length
     number = getattr(signal, name)
     promises, code = train_and_signal(path, random.Random(seed), number, steps=steps, exit_on_sigterm=True)

@@ -1,4 +1,4 @@
-"""A disk that is slow or hangs: training waits no more than it must, memory stays bounded, nothing is lost."""
+"""A disk that is slow or hangs: training waits no more than it must, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_throttled_disk(rate, tmp_path, reference, outcome):
             processes.write_text(str(trainer.process.pid))
             begin = time.monotonic()
             trainer.wait_for("open")
-            time.sleep(4.0)
+            time.sleep(2.0 if rate > 50_000 else 6.0)
             promises = trainer.end()
         seconds = time.monotonic() - begin
         kept = check_kept(disk / "r", promises, reference)
@@ -37,7 +37,9 @@ def test_a_throttled_disk(rate, tmp_path, reference, outcome):
     outcome("a slow disk, then SIGKILL", sees="training waits in end_step; a whole prefix")
 
 
-def test_record_does_not_wait_for_a_slow_disk_and_end_step_waits_for_the_step_before(fast, batch_of, slow_fsync):
+def test_record_does_not_wait_for_a_slow_disk_and_end_step_waits_for_the_step_before(
+    fast, batch_of, slow_fsync
+):
     """The first record of a step returns while the step before is still being written."""
     with el.Recorder(fast / "r") as recorder:
         for step in range(3):
@@ -83,7 +85,7 @@ def slow_fsync(monkeypatch):
 
 @pytest.mark.parametrize("seed", trials(1, 25))
 def test_a_process_that_is_stopped_and_goes_on(seed, fast, reference, outcome):
-    """SIGSTOP, SIGCONT at random moments, as a hanging network disk or a suspended machine does; then SIGKILL."""
+    """SIGSTOP, SIGCONT at random moments, as a suspended machine does; then SIGKILL."""
     draw = random.Random(seed)
     with Trainer(fast / "r", steps=reference.length) as trainer:
         trainer.wait_for("open")
