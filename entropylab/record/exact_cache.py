@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from .files import Location, cache_folder, stamp_of
+from .files import Location, Stamp, cache_folder, stamp_of
 from .marker import Marker
 from .merging import ExactRows
 from .run_info import FORMAT_FIELD
@@ -40,7 +40,7 @@ class ExactCache:
         stamp = []
         for marker in markers:
             path = self._folder / marker.tokens.path if marker.tokens else None
-            size, changed = (stamp_of(path) if path else None) or (None, None)
+            size, changed = _known_stamp(path) or (None, None)
             stamp.append([marker.rank, str(path and path.name), size, changed])
         return stamp
 
@@ -61,3 +61,10 @@ class ExactCache:
             write_json(self._path(step), {FORMAT_FIELD: 1, "kind": "cache", "stamp": stamp, "rows": named})
         except OSError:
             return  # a read-only run is computed anew each time
+
+
+def _known_stamp(path: Location | None) -> Stamp | None:
+    try:
+        return stamp_of(path) if path else None
+    except OSError:
+        return None  # problems() names a file that cannot be read

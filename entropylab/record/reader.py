@@ -146,7 +146,7 @@ class Run:
 
 
 def open_run(path: str | os.PathLike[str] | RemotePath) -> Run:
-    """Open the run in a folder or at a URL; `RunNotFoundError` if none, `RunFormatError` if foreign or newer."""
+    """Open the run in a folder or at a URL; `RunNotFoundError`, or `RunFormatError` if foreign or newer."""
     return Run(path)
 
 

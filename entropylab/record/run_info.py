@@ -17,6 +17,7 @@ import pyarrow as pa
 from .. import __version__
 from ..errors import InvalidInputError, RunFormatError
 from ..schema import FORMAT_VERSION
+from .checksum import CHECKSUM, is_intact
 from .files import Location
 from .paths import RUN_FILE
 from .token_sampling import TokenSampling
@@ -120,7 +121,8 @@ def read_info(folder: Location) -> dict[str, Any]:
 def read_json(path: Location) -> dict[str, Any]:
     """One JSON object of the log format; `RunFormatError` naming the file if unreadable, foreign or newer."""
     try:
-        value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        data = path.read_bytes()
+        value = json.loads(data, parse_constant=_refuse_constant)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             raise
@@ -130,6 +132,12 @@ def read_json(path: Location) -> dict[str, Any]:
     if not isinstance(value, dict) or FORMAT_FIELD not in value:
         raise RunFormatError(f"{path}: a JSON file that entropylab did not write (no '{FORMAT_FIELD}')")
     check_format(value[FORMAT_FIELD], path)
+    if not is_intact(data):
+        raise RunFormatError(
+            f"{path}: its checksum is not that of its text, so it was changed after it was written; "
+            f"if that was on purpose, take out the field '{CHECKSUM}'"
+        )
+    value.pop(CHECKSUM, None)
     return value
 
 

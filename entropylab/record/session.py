@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import RecorderError
@@ -12,7 +13,8 @@ from ..schema import FORMAT_VERSION
 from .attempts import last_attempt
 from .covariance_set import combine
 from .files import Location
-from .paths import RUN_FILE, open_file
+from .paths import RUN_FILE, lock_file, open_file
+from .rank_lock import RankLock
 from .run_info import FORMAT_FIELD, attempt_info, merge_info, now, read_info
 from .step_files import Origin
 from .token_sampling import TokenSampling
@@ -38,9 +40,12 @@ class Session:
         sampling: TokenSampling,
     ) -> None:
         self._info: dict[str, Any] | None = None
+        self._lock: RankLock | None = None
         try:
             previous = read_info(folder) if (folder / RUN_FILE).is_file() else None
             make_folder(folder)
+            if isinstance(folder, Path):
+                self._lock = RankLock(folder / lock_file(rank), rank)
             attempt = last_attempt(folder, rank) + 1
             self.origin = Origin(folder, rank, attempt, world_size, now())
             if rank == 0:
@@ -51,9 +56,13 @@ class Session:
                 write_json(folder / RUN_FILE, self._info)
             self._write_open_file({})
         except OSError as error:
+            self.release()
             raise RecorderError(
                 f"cannot write a run to {folder}: {error}; check the path and rights"
             ) from error
+        except BaseException:
+            self.release()
+            raise
 
     def note_covariance_sets(self, labels: Iterable[str | None]) -> None:
         """Say in `_run.json` what the covariance was centred over, where that is news."""
@@ -69,7 +78,9 @@ class Session:
         self._open_path.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let go of the rank."""
+        """Let go of the rank, so that another recorder may take it."""
+        if self._lock is not None:
+            self._lock.release()
 
     def interrupt(self, reason: str, step_under_way: int | None) -> None:
         """Leave a note of what was lost; if that fails the open recorder's file still tells of it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .checksum import sealed
 from .remote import RemotePath
 
 PARQUET_OPTIONS: dict[str, Any] = {
@@ -71,10 +72,11 @@ def replace_file(path: Path | RemotePath, write: Callable[[IO[bytes]], None]) ->
     sync_folder(path.parent)
 
 
-def write_json(path: Path | RemotePath, value: Any) -> None:
-    """Write strict JSON (no NaN, no infinity) atomically."""
+def write_json(path: Path | RemotePath, value: Mapping[str, Any]) -> None:
+    """Write a strict JSON object (no NaN, no infinity) atomically, its checksum as the last field."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    replace_file(path, lambda file: _write_bytes(file, text.encode() + b"\n"))
+    data = sealed(text.encode())
+    replace_file(path, lambda file: _write_bytes(file, data))
 
 
 def write_parquet(path: Path | RemotePath, table: pa.Table) -> None:
