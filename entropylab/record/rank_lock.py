@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import socket
@@ -13,10 +14,8 @@ from ..errors import RecorderError
 from .run_info import now
 from .writer import make_folder
 
-try:
-    import fcntl
-except ImportError:  # a system without flock: two processes of one rank are then not told apart
-    fcntl = None  # type: ignore[assignment]
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+"""Without it two processes of one rank are not told apart."""
 
 
 class RankLock:

@@ -78,11 +78,7 @@ def attempt_info(
         "method": method,
         "config": config,
         "world_size": world_size,
-        "token_sampling": {
-            "every_steps": sampling.every_steps,
-            "response_fraction": sampling.response_fraction,
-            "seed": sampling.seed,
-        },
+        "token_sampling": sampling.to_dict(),
         "software": software_versions(),
     }
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS, arrow_schema
 from .covariance_set import find_covariance_set
 from .files import Location
+from .inclusion import inclusion
 from .marker import FileRef, Marker, UpdateSummary
 from .paths import MARKERS, RESPONSES, TOKENS, rank_file
 from .pieces import Piece
@@ -130,12 +131,13 @@ def token_table(step: int, rank: int, pieces: Sequence[Piece], sampling: TokenSa
     schema = arrow_schema(TOKEN_COLUMNS)
     if not sampling.stores(step):
         return schema.empty_table()
-    return pa.concat_tables([_token_rows(step, rank, p, sampling) for p in pieces]).cast(schema)
+    included = zip(pieces, inclusion(step, pieces, sampling), strict=True)
+    return pa.concat_tables([_token_rows(step, rank, p, *kept) for p, kept in included]).cast(schema)
 
 
-def _token_rows(step: int, rank: int, piece: Piece, sampling: TokenSampling) -> pa.Table:
+def _token_rows(step: int, rank: int, piece: Piece, keep: np.ndarray, weights: np.ndarray | None) -> pa.Table:
+    """The rows of the tokens to ``keep``, with the sampling weights of those."""
     t = piece.tokens
-    keep = sampling.keep(step, piece.sample_id)[t.response]
     columns = {
         "step": step,
         "update": piece.update,
@@ -158,10 +160,11 @@ def _token_rows(step: int, rank: int, piece: Piece, sampling: TokenSampling) -> 
         "selected": t.selected,
         "clipped": t.clipped,
         "weight": piece.weight,
-        "sampling_weight": sampling.weight,
     }
-    chosen = {name: x[keep] if isinstance(x, np.ndarray) else x for name, x in columns.items()}
-    return _table(arrow_schema(TOKEN_COLUMNS), chosen, int(np.count_nonzero(keep)))
+    if not keep.all():
+        columns = {name: x[keep] if isinstance(x, np.ndarray) else x for name, x in columns.items()}
+    columns["sampling_weight"] = weights
+    return _table(arrow_schema(TOKEN_COLUMNS), columns, int(np.count_nonzero(keep)))
 
 
 def response_table(step: int, rank: int, pieces: Sequence[Piece]) -> pa.Table:

@@ -168,7 +168,7 @@ def test_opening_what_is_no_run(base, batch):
         with pytest.raises(RunNotFoundError, match="no such folder"):
             call(base)
     (RemotePath(base) / "notes.txt").write(lambda file: file.write(b"x"))
-    with pytest.raises(RunNotFoundError, match="make one with el.Recorder"):
+    with pytest.raises(RunNotFoundError, match=r"make one with el\.Recorder"):
         el.open_run(base)
     write((RemotePath(base) / "below").url, batch, [0])
     with pytest.raises(RunNotFoundError, match=r"there is one at .*below"):
