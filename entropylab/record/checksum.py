@@ -17,7 +17,9 @@ def sealed(text: bytes) -> bytes:
     return body + b',"checksum":"%08x"}\n' % zlib.crc32(body)
 
 
-def is_intact(data: bytes) -> bool:
-    """Whether the text is what was sealed; True where there is no seal."""
+def is_intact(data: bytes, *, sealed: bool) -> bool:
+    """Whether the text is what was sealed; ``sealed``: whether the object has the field at all."""
     match = _SEAL.search(data)
-    return match is None or int(match[1], 16) == zlib.crc32(data[: match.start()])
+    if match is None:
+        return not sealed
+    return int(match[1], 16) == zlib.crc32(data[: match.start()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -30,16 +31,24 @@ class RankLock:
         self._pid = os.getpid()
         make_folder(path.parent)
         self._descriptor = self._acquire(rank)
+        try:
+            self._sign()
+        except OSError:
+            self.release()
+            raise
+
+    def _sign(self) -> None:
         owner = {"pid": self._pid, "host": socket.gethostname(), "since": now()}
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
 
     def release(self) -> None:
-        """Let go; does nothing in a child made by fork, or a second time."""
+        """Let go; does nothing in a child made by fork, or a second time. Never raises."""
         if self._descriptor < 0 or os.getpid() != self._pid:
             return
-        if _same_file(self._descriptor, self._path):
-            self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that has turned read-only the file stays, unlocked
+            if _same_file(self._descriptor, self._path):
+                self._path.unlink(missing_ok=True)
         if fcntl is not None:
             _unlock(self._descriptor)
         os.close(self._descriptor)

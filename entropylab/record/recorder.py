@@ -231,7 +231,8 @@ class Recorder:
     def _write_step(self, step: int, staged: list[Staged]) -> None:
         """On the writer thread: the step's files, and in `_run.json` what the covariance was centred over."""
         pieces = [make_piece(s.call, s.arrays()) for s in staged]
-        marker = write_step(self._session.origin, step, pieces, self._sampling)
+        session = self._session
+        marker = write_step(session.origin, step, pieces, self._sampling, session.run_attempt.newest())
         self._session.note_covariance_sets(u.covariance_set for u in marker.updates)
         pieces.clear()
         self._staging.release(staged)

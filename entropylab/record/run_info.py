@@ -111,7 +111,14 @@ def read_info(folder: Location) -> dict[str, Any]:
             raise RunFormatError(
                 f"{path}: the field '{key}' is missing or of the wrong type; not a run of entropylab"
             )
+    if not info["attempts"] or not all(_is_attempt(a) for a in info["attempts"]):
+        raise RunFormatError(f"{path}: 'attempts' must list the attempts of rank 0, each with its number")
     return info
+
+
+def _is_attempt(value: object) -> bool:
+    number = value.get("attempt") if isinstance(value, dict) else None
+    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number < 2**31
 
 
 def read_json(path: Location) -> dict[str, Any]:
@@ -123,12 +130,12 @@ def read_json(path: Location) -> dict[str, Any]:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             raise
         raise RunFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFormatError(f"{path}: not valid JSON, so truncated or foreign ({error})") from error
     if not isinstance(value, dict) or FORMAT_FIELD not in value:
         raise RunFormatError(f"{path}: a JSON file that entropylab did not write (no '{FORMAT_FIELD}')")
     check_format(value[FORMAT_FIELD], path)
-    if not is_intact(data):
+    if not is_intact(data, sealed=CHECKSUM in value):
         raise RunFormatError(
             f"{path}: its checksum is not that of its text, so it was changed after it was written; "
             f"if that was on purpose, take out the field '{CHECKSUM}'"

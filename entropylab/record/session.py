@@ -15,6 +15,7 @@ from .covariance_set import combine
 from .files import Location
 from .paths import RUN_FILE, lock_file, open_file
 from .rank_lock import RankLock
+from .run_attempt import RunAttempt
 from .run_info import FORMAT_FIELD, attempt_info, merge_info, now, read_info
 from .step_files import Origin
 from .token_sampling import TokenSampling
@@ -48,6 +49,7 @@ class Session:
                 self._lock = RankLock(folder / lock_file(rank), rank)
             attempt = last_attempt(folder, rank) + 1
             self.origin = Origin(folder, rank, attempt, world_size, now())
+            self.run_attempt = RunAttempt(folder, rank, attempt)
             if rank == 0:
                 newest = attempt_info(
                     attempt, method=method, config=config, world_size=world_size, sampling=sampling

@@ -38,7 +38,13 @@ def load_arrow() -> None:
     pa.scalar(0)
 
 
-def write_step(origin: Origin, step: int, pieces: Sequence[Piece], sampling: TokenSampling) -> Marker:
+def write_step(
+    origin: Origin,
+    step: int,
+    pieces: Sequence[Piece],
+    sampling: TokenSampling,
+    run_attempt: int | None = None,
+) -> Marker:
     """Write the files of one step; when it returns the step is durable."""
     pieces = fill_covariance(sorted(pieces, key=lambda p: (p.update, p.micro_step)))
     tokens = _write(origin, TOKENS, step, token_table(step, origin.rank, pieces, sampling))
@@ -58,6 +64,7 @@ def write_step(origin: Origin, step: int, pieces: Sequence[Piece], sampling: Tok
             summarize_update(update, list(group), origin.world_size)
             for update, group in groupby(pieces, lambda p: p.update)
         ),
+        run_attempt=run_attempt,
     )
     write_json(origin.folder / rank_file(MARKERS, step, origin.rank, origin.attempt), marker.to_json())
     return marker
