@@ -92,7 +92,7 @@ def test_a_disk_that_promised_more_room_than_it_has(tmp_path, reference, outcome
 
 
 def test_the_reader_works_on_a_full_disk(tmp_path, make_run):
-    """The cache of a run of several ranks cannot be written: the frames are the same, no file is left."""
+    """The cache of several ranks cannot be written: the frames are the same, no file is left."""
     make_run(tmp_path / "r", steps=3, prompts=6, group=4, world_size=2)
     expected = el.open_run(tmp_path / "r").steps()
     shutil.rmtree(tmp_path / "r/cache")
@@ -105,7 +105,7 @@ def test_the_reader_works_on_a_full_disk(tmp_path, make_run):
 
 
 def test_training_that_must_not_stop_goes_on_without_the_recorder(tmp_path, reference, outcome):
-    """on_error="warn": one warning, training ends as if there were room, and the run tells where it stopped."""
+    """on_error="warn": one warning, training ends as if there were room, the run tells where it stopped."""
     with tmpfs(tmp_path / "disk", "size=400k") as disk:
         with Trainer(disk / "r", steps=60, arguments={"on_error": "warn"}) as trainer:
             promises = trainer.end(None)
