@@ -75,6 +75,8 @@ def check_rows(folder: Location, rows: Rows, columns: Sequence[Column]) -> None:
         whole = not _is_shared(rows.ref)
         if found < rows.ref.rows or (whole and found != rows.ref.rows):
             raise RunFormatError(f"{path}: holds {found} rows, its marker says {rows.ref.rows}")
+        if whole:
+            _check_owner(path, file, rows)
 
 
 def stream_rows(
@@ -106,6 +108,8 @@ def _stream_file(
     with open_parquet(path, columns) as file:
         found = 0
         whole = file.metadata.num_rows == expected
+        if not _is_shared(wanted[0].ref):
+            _check_owner(path, file, wanted[0])
         for batch in _batches(path, file, wanted, names, whole):
             found += batch.num_rows
             if batch.num_rows:
@@ -115,6 +119,26 @@ def _stream_file(
         raise RunFormatError(
             f"{path}: {found} rows of steps {steps[0]} to {steps[-1]}, markers say {expected}"
         )
+
+
+def _check_owner(path: Location, file: pq.ParquetFile, rows: Rows) -> None:
+    """`RunFormatError` where the footer's bounds of step and rank are not those of the marker: a copy."""
+    for name, wanted in (("step", rows.step), ("rank", rows.rank)):
+        for low, high in _bounds(path, file, name):
+            if (low, high) != (wanted, wanted):
+                raise RunFormatError(
+                    f"{path}: holds rows of {name} {low} to {high}, its marker says {wanted}"
+                )
+
+
+def _bounds(path: Location, file: pq.ParquetFile, name: str) -> list[tuple[int, int]]:
+    """(lowest, highest) value of a column in each row group that tells them."""
+    index = file.schema_arrow.names.index(name)
+    try:
+        groups = [file.metadata.row_group(i).column(index).statistics for i in range(file.num_row_groups)]
+        return [(s.min, s.max) for s in groups if s is not None and s.has_min_max]
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise RunFormatError(f"{path}: its footer is damaged ({error})") from error
 
 
 def _batches(

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import RunFormatError
+from .fields import number, text, whole
 from .files import Location, Stamp, stamp_of
 from .history import Evaluation, History, first_steps, resolve, resolve_evaluations
 from .inventory import Inventory, take_inventory
 from .marker import Marker
-from .paths import EVALUATIONS, MARKERS
+from .paths import EVALUATIONS, MARKERS, evaluation_file, rank_file
 from .problem import Problem
 from .remote import RemotePath
 from .row_files import open_parquet
@@ -127,23 +128,33 @@ def _unlisted(folder: Location, name: str, error: OSError) -> Problem:
 
 
 def _read_marker(path: Location) -> Marker:
-    return Marker.from_json(read_json(path), str(path))
+    marker = Marker.from_json(read_json(path), str(path))
+    _check_place(path, rank_file(MARKERS, marker.step, marker.rank, marker.attempt))
+    return marker
 
 
 def _read_evaluation(path: Location) -> Evaluation:
-    return evaluation_of(read_json(path), str(path))
+    found = evaluation_of(read_json(path), str(path))
+    _check_place(path, evaluation_file(found.step, found.split, found.metric, found.attempt))
+    return found
+
+
+def _check_place(path: Location, name: str) -> None:
+    """`RunFormatError` where an intact file lies under another name than its content says: a copy."""
+    if [path.parent.name, path.name] != name.split("/")[1:]:
+        raise RunFormatError(f"{path}: holds what belongs at {name}, so it was copied or renamed")
 
 
 def evaluation_of(value: dict[str, Any], source: str) -> Evaluation:
     """The evaluation of a JSON object or row; `RunFormatError` naming ``source`` where a field is wrong."""
     try:
         return Evaluation(
-            step=int(value["step"]),
-            split=str(value["split"]),
-            metric=str(value["metric"]),
-            value=float(value["value"]),
-            n=int(value["n"]),
-            attempt=int(value["attempt"]),
+            step=whole(value, "step", 0, 2**31 - 1),
+            split=text(value, "split"),
+            metric=text(value, "metric"),
+            value=float(number(value["value"], "value")),
+            n=whole(value, "n", 1),
+            attempt=whole(value, "attempt", 1, 2**31 - 1),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunFormatError(f"{source}: not a whole evaluation of entropylab ({error!r})") from error
