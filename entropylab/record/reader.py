@@ -16,7 +16,8 @@ from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .arrays import whole_number
 from .exact_cache import ExactCache
 from .files import Location
-from .history import Evaluation
+from .history import Evaluation, first_steps
+from .inventory import take_inventory
 from .marker import Marker
 from .merging import ExactRows, exact_rows_from_tokens, exact_rows_of, step_row, summary_frame, update_rows
 from .paths import MARKERS, RUN_FILE, location
@@ -26,6 +27,7 @@ from .remote import RemotePath
 from .row_files import Rows, stream_rows
 from .run_info import read_info
 from .snapshot import Snapshot, SnapshotReader
+from .summary_cache import Summary, SummaryCache, identity_of
 
 __all__ = ["Problem", "Run", "open_run", "open_runs"]
 
@@ -40,6 +42,7 @@ class Run:
         self.info: dict[str, Any] = _read_run_file(self.path)
         self._snapshots = SnapshotReader(self.path)
         self._cache = ExactCache(self.path)
+        self._summaries = SummaryCache(self.path)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, method={self.method!r})"
@@ -72,26 +75,22 @@ class Run:
         """
         if by not in ("step", "update"):
             raise UnknownNameError(f"by must be 'step' or 'update', got {by!r}")
-        rows: list[dict[str, object]] = []
-        for _, markers in sorted(self._snapshots.take().history.whole.items()):
-            exact = self._exact_rows(markers)
-            rows += [step_row(markers, exact)] if by == "step" else update_rows(markers, exact)
-        return summary_frame(rows, by)
+        return self._summary(by).frame.copy()
 
     def evaluations(self) -> pd.DataFrame:
         """All evaluations: step, split, metric, value, n."""
         columns = {"step": "int64", "split": "object", "metric": "object", "value": "float64", "n": "int64"}
-        found: tuple[Evaluation, ...] = self._snapshots.take().evaluations
+        found: list[Evaluation] = self._snapshots.evaluations(self._summary("step").first_steps)
         data = {c: pd.Series([getattr(e, c) for e in found], dtype=kind) for c, kind in columns.items()}
         return pd.DataFrame(data)
 
     def whole_steps(self) -> list[int]:
         """The steps that every rank has written; what `steps` summarizes, without reading the summaries."""
-        return sorted(self._whole())
+        return self._summary("step").frame["step"].tolist()
 
     def token_steps(self) -> list[int]:
         """The whole steps that have token rows."""
-        return sorted(step for step, markers in self._whole().items() if any(m.tokens for m in markers))
+        return list(self._summary("step").token_steps)
 
     def tokens(
         self, steps: int | Iterable[int] | None = None, columns: Sequence[str] | None = None
@@ -117,8 +116,25 @@ class Run:
         """Everything that is wrong with the folder, by name; empty when all is well."""
         return find_problems(self._snapshots.take())
 
-    def _whole(self) -> dict[int, tuple[Marker, ...]]:
-        return self._snapshots.take().history.whole
+    def _summary(self, by: str) -> Summary:
+        """The summaries of the folder as it is now, from the cache where its files are the same."""
+        inventory = take_inventory(self.path)
+        several = any(attempt.get("world_size", 1) > 1 for attempt in self.info["attempts"])
+        identity = identity_of(self.path, inventory, several)
+        summary = self._summaries.get(by, identity)
+        if summary is None:
+            summary = self._summarize(by, self._snapshots.take(inventory))
+            self._summaries.put(by, identity, summary)
+        return summary
+
+    def _summarize(self, by: str, snapshot: Snapshot) -> Summary:
+        rows: list[dict[str, object]] = []
+        whole = sorted(snapshot.history.whole.items())
+        for _, markers in whole:
+            exact = self._exact_rows(markers)
+            rows += [step_row(markers, exact)] if by == "step" else update_rows(markers, exact)
+        stored = [step for step, markers in whole if any(m.tokens for m in markers)]
+        return Summary(summary_frame(rows, by), first_steps(snapshot.markers), stored)
 
     def _exact_rows(self, markers: tuple[Marker, ...]) -> ExactRows:
         """Top means and quadrants: from the marker of one rank, from all token rows of several, or none."""

@@ -46,20 +46,15 @@ class SnapshotReader:
         self._folder = folder
         self._parsed: dict[str, tuple[Stamp | None, Any]] = {}
 
-    def take(self) -> Snapshot:
-        """The state of the folder now."""
-        inventory = take_inventory(self._folder)
+    def take(self, inventory: Inventory | None = None) -> Snapshot:
+        """The state of the folder now, or as an inventory taken a moment ago lists it."""
+        inventory = inventory or take_inventory(self._folder)
         unreadable = [_unlisted(self._folder, name, e) for name, e in inventory.unreadable.items()]
         plain, merged = self._load(inventory, MARKERS, _read_marker, _read_compacted_markers, unreadable)
         unique = tuple(
             {m.key: m for m in [*plain, *merged]}.values()
         )  # a merged marker names the files that stay
-        plain, merged = self._load(
-            inventory, EVALUATIONS, _read_evaluation, _read_compacted_evaluations, unreadable
-        )
-        evaluations = list(
-            {e.key: e for e in [*merged, *plain]}.values()
-        )  # a plain one may have been repeated
+        evaluations = self._load_evaluations(inventory, unreadable)
         current, superseded = resolve_evaluations(evaluations, first_steps(unique))
         return Snapshot(
             folder=self._folder,
@@ -70,6 +65,16 @@ class SnapshotReader:
             superseded_evaluations=tuple(superseded),
             unreadable=tuple(unreadable),
         )
+
+    def evaluations(self, first: dict[int, int]) -> list[Evaluation]:
+        """The evaluations that count now, given the first step of each attempt; no marker is read."""
+        return resolve_evaluations(self._load_evaluations(take_inventory(self._folder), []), first)[0]
+
+    def _load_evaluations(self, inventory: Inventory, unreadable: list[Problem]) -> list[Evaluation]:
+        plain, merged = self._load(
+            inventory, EVALUATIONS, _read_evaluation, _read_compacted_evaluations, unreadable
+        )
+        return list({e.key: e for e in [*merged, *plain]}.values())  # a plain one may have been repeated
 
     def _load(
         self,

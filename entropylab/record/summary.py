@@ -15,6 +15,8 @@ LOG_RATIO_BOUND = 20.0
 
 Row = dict[str, float | int | None]
 
+_NO_MOMENTS = Moments()
+
 
 @dataclass(frozen=True)
 class TokenSet:
@@ -71,7 +73,7 @@ class Partial:
 
     def moment(self, name: str) -> Moments:
         """The moments of a variable, of no value where it was not recorded."""
-        return self.moments.get(name, Moments())
+        return self.moments.get(name, _NO_MOMENTS)
 
 
 def summarize(tokens: TokenSet) -> Partial:
