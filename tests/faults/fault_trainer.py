@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from fault_death import die_at, die_when_a_file_reaches
 
 import entropylab as el
 from entropylab.record import run_info
@@ -44,6 +45,10 @@ class Job:
     exit_on_sigterm: bool = False
     clock_offset: float = 0.0
     file_size_limit: int | None = None
+    die_at: int | None = None
+    die_at_size: int | None = None
+    rush: int = 0
+    no_tokens: bool = False
     uid: int | None = None
     stay: bool = False
     arguments: dict | None = None
@@ -94,12 +99,18 @@ def save(job: Job, policy, step: int) -> None:
     say("saved", step)
 
 
+def steps_of(job: Job, policy, start: int) -> Iterator[tuple[int, dict[str, float], list[dict]]]:
+    """The steps to train; ``rush`` of them are ready before the first is recorded, so that writing lags."""
+    trained = itertools.islice(training(policy, start), job.steps - start)
+    yield from list(itertools.islice(trained, job.rush))
+    yield from trained
+
+
 def train(recorder: el.Recorder, job: Job) -> None:
     policy, start = restore(job)
+    steps = steps_of(job, policy, start)
     say("start", start)
-    for step, values, records in training(policy, start):
-        if step == job.steps:
-            return
+    for step, values, records in steps:
         record_step(recorder, step, values, records, job)
         recorder.end_step(step)
         say("ended", step)
@@ -120,6 +131,10 @@ class ShiftedClock(datetime):
 
 def prepare(job: Job) -> None:
     """Put the process into the conditions of the fault."""
+    if job.die_at is not None:
+        die_at(job.die_at, job.path)
+    if job.die_at_size is not None:
+        die_when_a_file_reaches(job.die_at_size)
     if job.exit_on_sigterm:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if job.clock_offset:
@@ -139,6 +154,8 @@ def main(job: Job) -> int:
     say("ready")
     try:
         arguments = {"config": CONFIG, "method": "clip_cov", **(job.arguments or {})}
+        if job.no_tokens:
+            arguments["token_sampling"] = el.TokenSampling(response_fraction=1e-9)
         with el.Recorder(job.path, rank=job.rank, world_size=job.world_size, **arguments) as recorder:
             say("open", recorder.attempt)
             train(recorder, job)

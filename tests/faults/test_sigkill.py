@@ -16,7 +16,7 @@ import entropylab as el
 def wait(trainer: Trainer, draw: random.Random) -> None:
     """Until a random moment: while the recorder opens, within its first step, or while it trains."""
     kind = draw.choices(["opening", "first", "training"], [1, 2, 7])[0]
-    trainer.wait_for("ready" if kind == "opening" else "open")
+    trainer.wait_for({"opening": "ready", "first": "start", "training": "ended"}[kind])
     time.sleep(draw.uniform(0.0, {"opening": 0.01, "first": 0.02, "training": 0.6}[kind]))
 
 
@@ -24,7 +24,8 @@ def wait(trainer: Trainer, draw: random.Random) -> None:
 def test_killed_while_training(seed, fast, tmp_path, reference, outcome):
     draw = random.Random(seed)
     path = (fast if seed % 2 else tmp_path) / "r"
-    with Trainer(path, steps=reference.length, flush_every=draw.choice([1, 4, 1000])) as trainer:
+    job = {"flush_every": draw.choice([1, 4, 1000]), "rush": draw.choice([0, reference.length])}
+    with Trainer(path, steps=reference.length, **job) as trainer:
         wait(trainer, draw)
         promises = trainer.end()
     if promises.attempt is None and not (path / "_run.json").exists():
