@@ -16,6 +16,7 @@ from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .arrays import whole_number
 from .exact_cache import ExactCache
 from .files import Location
+from .following import Places, follow_rows
 from .history import Evaluation, first_steps
 from .inventory import take_inventory
 from .marker import Marker
@@ -28,6 +29,7 @@ from .row_files import Rows, stream_rows
 from .run_info import read_info
 from .snapshot import Snapshot, SnapshotReader
 from .summary_cache import Summary, SummaryCache, identity_of
+from .verified_files import VerifiedFiles
 
 __all__ = ["Problem", "Run", "open_run", "open_runs"]
 
@@ -43,6 +45,7 @@ class Run:
         self._snapshots = SnapshotReader(self.path)
         self._cache = ExactCache(self.path)
         self._summaries = SummaryCache(self.path)
+        self._verified: VerifiedFiles | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, method={self.method!r})"
@@ -104,17 +107,35 @@ class Run:
         snapshot = self._readable(wanted)
         _check_stored(snapshot, wanted, self.path)
         rows = [Rows(m.step, m.rank, m.tokens) for m in _markers(snapshot, wanted) if m.tokens]
-        return stream_rows(self.path, rows, TOKEN_COLUMNS, columns)
+        return follow_rows(self.path, rows, TOKEN_COLUMNS, columns, lambda: self._places("tokens"))
 
     def responses(self) -> Iterator[pa.RecordBatch]:
         """Response rows by step and rank as record batches; columns: `schema.RESPONSE_COLUMNS`."""
         snapshot = self._readable(None)
         rows = [Rows(m.step, m.rank, m.responses) for m in _markers(snapshot, None) if m.responses]
-        return stream_rows(self.path, rows, RESPONSE_COLUMNS, None)
+        return follow_rows(self.path, rows, RESPONSE_COLUMNS, None, lambda: self._places("responses"))
 
-    def problems(self) -> list[Problem]:
-        """Everything that is wrong with the folder, by name; empty when all is well."""
-        return find_problems(self._snapshots.take())
+    def problems(self, pages: bool | None = None) -> list[Problem]:
+        """Everything that is wrong with the folder, by name; empty when all is well.
+
+        ``pages``: whether every page of the row files is compared with its checksum, once a file, which reads
+        them whole; None: of a local run. Without it only footers and numbers of rows are looked at; a damaged
+        page raises `RunFormatError` when it is read, in any case.
+        """
+        if pages is None:
+            pages = not isinstance(self.path, RemotePath)
+        if not pages:
+            return find_problems(self._snapshots.take())
+        verified = VerifiedFiles(self.path) if self._verified is None else self._verified
+        self._verified = verified
+        found = find_problems(self._snapshots.take(), verified)
+        verified.save()
+        return found
+
+    def _places(self, kind: str) -> Places:
+        """Where the rows of each (step, rank) lie now."""
+        markers = _markers(self._snapshots.take(), None)
+        return {(m.step, m.rank): ref for m in markers if (ref := getattr(m, kind)) is not None}
 
     def _summary(self, by: str) -> Summary:
         """The summaries of the folder as it is now, from the cache where its files are the same."""

@@ -79,6 +79,17 @@ def check_rows(folder: Location, rows: Rows, columns: Sequence[Column]) -> None:
             _check_owner(path, file, rows)
 
 
+def check_pages(folder: Location, name: str, columns: Sequence[Column]) -> None:
+    """`RunFormatError` where a page of a file does not agree with its checksum; reads every row."""
+    path = folder / name
+    with open_parquet(path, columns) as file:
+        try:
+            for _ in file.iter_batches(BATCH_ROWS):
+                pass
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error
+
+
 def stream_rows(
     folder: Location, wanted: Sequence[Rows], columns: Sequence[Column], names: Sequence[str] | None
 ) -> Iterator[pa.RecordBatch]:
