@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-browser dashboard sample-logs pictures check format bench clean
+.PHONY: help demo test test-faults test-browser dashboard sample-logs pictures check format bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,6 +24,9 @@ demo: $(READY) ## train baseline, Clip-Cov and KL-Cov in minutes, then compare t
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest -n 2 -m "not browser"
+
+test-faults: $(READY) ## kill, fill, flip and cut the recorder hundreds of times (minutes)
+	$(BIN)/python -m pytest tests/faults -n 2 -m "faults or not faults"
 
 test-browser: $(READY) ## run the tests that need Chromium
 	$(BIN)/python -m pytest -m browser

@@ -58,6 +58,8 @@ _PUBLIC: dict[str, str] = {
     "Problem": "record.reader",
     "open_run": "record.reader",
     "open_runs": "record.reader",
+    # trainers
+    "attach": "trainers.attach",
     # analysis
     "CurveFit": "analysis.curve",
     "fit_curve": "analysis.curve",
@@ -113,6 +115,7 @@ if TYPE_CHECKING:
     from .record.reader import Problem as Problem, Run as Run, open_run as open_run, open_runs as open_runs
     from .record.recorder import Recorder as Recorder
     from .record.token_sampling import TokenSampling as TokenSampling
+    from .trainers.attach import attach as attach
 
 
 def __getattr__(name: str) -> Any:

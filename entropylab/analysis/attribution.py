@@ -11,7 +11,8 @@ import pandas as pd
 
 from ..record.reader import Run
 from ..record.summary import top_count
-from .attribution_tables import position_table, probability_table, quadrants_of, token_table, top_mask
+from .attribution_tables import position_table, probability_table, quadrants_of, token_table, tokens_of
+from .concentration import top_mask, whole_size
 from .jsonable import jsonable
 from .tail_data import run_tokens
 from .tails import QUADRANT_TOP
@@ -39,7 +40,8 @@ class Attribution:
     `quadrants`: count, share with its interval, mass, mean covariance. `positions`: counts and shares over
     the response. `tokens`: the most frequent ids of the selected and of the tail, with their enrichment over
     all. `probability`: probability, entropy, advantage and covariance. High and low, above and below: against
-    the mean of the token set (step, update). Intervals are at `level`, by prompts.
+    the mean of the token set (step, update). Intervals are at `level`, by prompts. `n_rows`: the tokens
+    analysed where the log holds a sample; every count, share and mean is then a weighted estimate.
     """
 
     run: str
@@ -56,10 +58,18 @@ class Attribution:
     probability: pd.DataFrame
     level: float = 0.95
     warnings: tuple[str, ...] = ()
+    n_rows: int | None = None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the figures are estimated from a sample of the tokens."""
+        return self.n_rows is not None
 
     def summary(self) -> str:
         """Who is in the tail and who was selected, then the enriched tokens and the warnings."""
-        where = f"steps {self.steps[0]} to {self.steps[-1]}, {self.n:,} tokens, {self.n_prompts:,} prompts"
+        sample = f" (estimated from a sample of {self.n_rows:,})" if self.n_rows is not None else ""
+        where = f"steps {self.steps[0]} to {self.steps[-1]}, {self.n:,} tokens{sample}, "
+        where += f"{self.n_prompts:,} prompts"
         lines = [f"{self._most(TAIL)} ({where})."]
         if self.n_selected:
             size = f"{self.n_selected:,} tokens, {100 * self.selected_share:.2g} % of all"
@@ -108,10 +118,11 @@ def attribute(run: Run, *, steps: int | Iterable[int] | None = None) -> Attribut
     Raises: RunNotFoundError where there are no token rows.
     """
     tokens = run_tokens(run, steps, _COLUMNS)
-    frame = tokens.frame
-    n, selected = len(frame), frame["selected"].to_numpy(dtype=bool)
-    tail = top_mask(frame["covariance"].to_numpy(np.float64), top_count(QUADRANT_TOP, n))
-    sets = {ALL: np.ones(n, dtype=bool), SELECTED: selected, TAIL: tail}
+    frame, w = tokens.frame, tokens.weights
+    n = len(frame) if w is None else whole_size(w.sum())
+    selected = frame["selected"].to_numpy(dtype=bool)
+    tail = top_mask(frame["covariance"].to_numpy(np.float64), top_count(QUADRANT_TOP, n), w)
+    sets = {ALL: np.ones(len(frame), dtype=bool), SELECTED: selected, TAIL: tail}
     chosen = {name: mask for name, mask in sets.items() if name != ALL}
     return Attribution(
         run=run.name,
@@ -119,14 +130,15 @@ def attribute(run: Run, *, steps: int | Iterable[int] | None = None) -> Attribut
         steps=tokens.steps,
         n=n,
         n_prompts=int(frame["prompt"].max()) + 1,
-        n_selected=int(selected.sum()),
-        selected_share=float(selected.mean()),
-        n_tail=int(tail.sum()),
-        quadrants=quadrants_of(frame, sets, 0.95),
-        positions=position_table(frame["position"].to_numpy(), sets),
-        tokens=token_table(frame, chosen, run.config.get("vocabulary"), 0.95),
-        probability=probability_table(frame, sets),
+        n_selected=tokens_of(selected, w),
+        selected_share=float(np.average(selected, weights=w)),
+        n_tail=tokens_of(tail, w),
+        quadrants=quadrants_of(frame, sets, 0.95, w),
+        positions=position_table(frame["position"].to_numpy(), sets, w),
+        tokens=token_table(frame, chosen, run.config.get("vocabulary"), 0.95, w),
+        probability=probability_table(frame, sets, w),
         warnings=_warnings(frame, selected, tokens.warnings),
+        n_rows=None if w is None else len(frame),
     )
 
 

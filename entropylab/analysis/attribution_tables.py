@@ -25,14 +25,24 @@ MIN_COUNT = 5
 """Fewest tokens of a kind from which an enrichment has an interval."""
 
 
-def share_interval(inside: Mask, clusters: NDArray[np.intp], level: float) -> tuple[float, float]:
+def tokens_of(mask: Mask, weights: Floats | None) -> int:
+    """The tokens that the rows of a mask stand for."""
+    return int(mask.sum()) if weights is None else round(float(weights[mask].sum()))
+
+
+def share_interval(
+    inside: Mask, clusters: NDArray[np.intp], level: float, weights: Floats | None = None
+) -> tuple[float, float]:
     """Wilson interval of the share of True, [n], at the effective sample size of the clusters, [n].
 
-    n_eff = p (1 - p)/se² by clusters; the number of clusters where all tokens agree.
+    n_eff = p (1 - p)/se² by clusters; the number of clusters where all tokens agree. With `weights` [n], the
+    tokens each row stands for, the share is their ratio and se that of a ratio.
     """
-    p = float(inside.mean())
+    p = float(np.average(inside, weights=weights))
     _, local = np.unique(clusters, return_inverse=True)
-    error = cluster_error(inside.astype(np.float64) - p, local)
+    influence = inside.astype(np.float64) - p
+    influence = influence if weights is None else influence * weights / weights.mean()
+    error = cluster_error(influence, local)
     size = p * (1 - p) / error**2 if error > 0 else local.max() + 1
     z = norm.ppf((1 + level) / 2)
     middle, scale = (p + z**2 / (2 * size)) / (1 + z**2 / size), z / (1 + z**2 / size)
@@ -40,49 +50,85 @@ def share_interval(inside: Mask, clusters: NDArray[np.intp], level: float) -> tu
     return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
 
-def quadrants_of(frame: pd.DataFrame, sets: Mapping[str, Mask], level: float) -> pd.DataFrame:
+def quadrants_of(
+    frame: pd.DataFrame, sets: Mapping[str, Mask], level: float, weights: Floats | None = None
+) -> pd.DataFrame:
     """`quadrant_table` of each set, with an interval by prompts of each share (`share_low`, `_high`)."""
     codes = quadrant_codes(frame["l"].to_numpy(), frame["a"].to_numpy())
-    table = quadrant_table(frame["covariance"].to_numpy(np.float64), codes, sets)
+    table = quadrant_table(frame["covariance"].to_numpy(np.float64), codes, sets, weights)
     prompts = frame["prompt"].to_numpy()
     bounds = [
-        share_interval(codes[mask] == q, prompts[mask], level) if mask.any() else (np.nan, np.nan)
+        share_interval(codes[mask] == q, prompts[mask], level, None if weights is None else weights[mask])
+        if mask.any()
+        else (np.nan, np.nan)
         for mask in sets.values()
         for q in range(len(QUADRANTS))
     ]
     return table.assign(share_low=[b[0] for b in bounds], share_high=[b[1] for b in bounds])
 
 
-def position_table(position: NDArray, sets: Mapping[str, Mask]) -> pd.DataFrame:
+def position_table(
+    position: NDArray, sets: Mapping[str, Mask], weights: Floats | None = None
+) -> pd.DataFrame:
     """Counts and shares of each set over bins `first`..`last` of the position in the response (from 0)."""
     length = int(position.max()) + 1
     width = -(-length // MAX_BINS)
     first = np.arange(0, length, width)
     columns: dict[str, NDArray] = {"first": first, "last": np.minimum(first + width, length) - 1}
     for name, mask in sets.items():
-        count = np.bincount(position[mask] // width, minlength=len(first))
-        columns |= {name: count, f"{name} share": count / max(1, count.sum())}
+        w = None if weights is None else weights[mask]
+        count = np.bincount(position[mask] // width, w, minlength=len(first))
+        share = count / max(1, count.sum())
+        columns |= {name: np.rint(count).astype(np.int64), f"{name} share": share}
     return pd.DataFrame(columns)
 
 
-def probability_table(frame: pd.DataFrame, sets: Mapping[str, Mask]) -> pd.DataFrame:
+def probability_table(
+    frame: pd.DataFrame, sets: Mapping[str, Mask], weights: Floats | None = None
+) -> pd.DataFrame:
     """Probability, entropy (nats), advantage and covariance of each set: means and medians."""
     values = frame.assign(probability=np.exp(frame["logprob"].astype(np.float64)))
     rows = []
     for name, mask in sets.items():
-        inside = values[mask]
-        row: dict[str, object] = {"set": name, "n": int(mask.sum())}
+        inside, w = values[mask], None if weights is None else weights[mask]
+        row: dict[str, object] = {"set": name, "n": tokens_of(mask, weights)}
         for column in ("probability", "entropy"):
-            row |= {f"{column}_mean": inside[column].mean(), f"{column}_median": inside[column].median()}
+            x = inside[column]
+            row |= {f"{column}_mean": _mean(x, w), f"{column}_median": _median(x, w)}
         means = {
-            f"{c}_mean": inside[c].astype(np.float64).mean() for c in ("logprob", "advantage", "covariance")
+            f"{c}_mean": _mean(inside[c].astype(np.float64), w)
+            for c in ("logprob", "advantage", "covariance")
         }
         rows.append(row | means)
     return pd.DataFrame(rows)
 
 
+def _mean(values: pd.Series, weights: Floats | None) -> float:
+    """Mean of the values that are there, NaN where there is none."""
+    if weights is None:
+        return float(values.mean())
+    known = values.notna().to_numpy()
+    return float(np.average(values[known], weights=weights[known])) if known.any() else float("nan")
+
+
+def _median(values: pd.Series, weights: Floats | None) -> float:
+    """Median of the values that are there; with weights the smallest that reaches half of them."""
+    if weights is None:
+        return float(values.median())
+    known = values.notna().to_numpy()
+    if not known.any():
+        return float("nan")
+    x, w = values[known].to_numpy(np.float64), weights[known]
+    order = np.argsort(x, kind="stable")
+    return float(x[order][np.searchsorted(np.cumsum(w[order]), w.sum() / 2)])
+
+
 def token_table(
-    frame: pd.DataFrame, sets: Mapping[str, Mask], vocabulary: Sequence[str] | None, level: float
+    frame: pd.DataFrame,
+    sets: Mapping[str, Mask],
+    vocabulary: Sequence[str] | None,
+    level: float,
+    weights: Floats | None = None,
 ) -> pd.DataFrame:
     """The most frequent token ids of each set, and their enrichment: share in the set over share in all.
 
@@ -91,27 +137,32 @@ def token_table(
     known = frame["token_id"].notna().to_numpy()
     ids = frame["token_id"].to_numpy(np.float64)
     prompts = frame["prompt"].to_numpy()
+    w = np.ones(len(frame)) if weights is None else weights
     rows = []
     for name, mask in sets.items():
-        unique, count = np.unique(ids[mask & known], return_counts=True)
+        unique, place = np.unique(ids[mask & known], return_inverse=True)
+        count = np.bincount(place, w[mask & known], minlength=len(unique))
         for token in unique[np.argsort(-count, kind="stable")[:MAX_TOKENS]]:
-            row = _enrichment(ids == token, mask, prompts, level)
+            row = _enrichment(ids == token, mask, prompts, level, w)
             rows.append({"set": name, "token_id": int(token), "token": _text(vocabulary, int(token))} | row)
     columns = ["set", "token_id", "token", "count", "share", "share_all", "enrichment", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _enrichment(is_token: Mask, mask: Mask, clusters: NDArray[np.intp], level: float) -> dict[str, float]:
-    n, inside, both = len(mask), int(mask.sum()), int((is_token & mask).sum())
-    share, overall = both / inside, float(is_token.mean())
+def _enrichment(
+    is_token: Mask, mask: Mask, clusters: NDArray[np.intp], level: float, weights: Floats
+) -> dict[str, float]:
+    n, inside, both = (float(weights[rows].sum()) for rows in (slice(None), mask, is_token & mask))
+    share, overall = both / inside, float(weights[is_token].sum()) / n
     ratio = share / overall
     low = high = np.nan
-    if both >= MIN_COUNT:
+    if np.count_nonzero(is_token & mask) >= MIN_COUNT:
         influence = (is_token & mask) * (n / both) - mask * (n / inside) - is_token / overall + 1
-        half = norm.ppf((1 + level) / 2) * cluster_error(influence.astype(np.float64), clusters)
+        scaled = influence * weights / weights.mean()
+        half = norm.ppf((1 + level) / 2) * cluster_error(scaled, clusters)
         low, high = ratio * np.exp(-half), ratio * np.exp(half)
     return {
-        "count": both,
+        "count": round(both),
         "share": share,
         "share_all": overall,
         "enrichment": ratio,
@@ -124,10 +175,3 @@ def _text(vocabulary: Sequence[str] | None, token: int) -> str | None:
     if vocabulary is None or not 0 <= token < len(vocabulary):
         return None
     return str(vocabulary[token])
-
-
-def top_mask(covariance: Floats, k: int) -> Mask:
-    """The k largest values, ties by order, [n]."""
-    mask = np.zeros(len(covariance), dtype=bool)
-    mask[np.argsort(-covariance, kind="stable")[:k]] = True
-    return mask

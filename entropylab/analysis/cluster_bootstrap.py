@@ -18,16 +18,20 @@ MIN_REPLICATES = 50
 
 @dataclass(frozen=True)
 class Clusters:
-    """The cluster of each token: `codes` int [n] in 0..count-1; `kind` is "prompt", "response" or "token"."""
+    """The cluster of each token: `codes` int [n] in 0..count-1; `kind` is "prompt", "response" or "token".
+
+    `weights` [n]: how many tokens each row stands for; None: one each.
+    """
 
     codes: NDArray[np.intp]
     count: int
     kind: str
+    weights: Floats | None = None
 
     @cached_property
     def sizes(self) -> Floats:
         """Tokens of each cluster, [count]."""
-        return np.bincount(self.codes, minlength=self.count).astype(np.float64)
+        return np.bincount(self.codes, self.weights, minlength=self.count).astype(np.float64)
 
     @property
     def known(self) -> bool:
@@ -35,13 +39,18 @@ class Clusters:
         return self.kind != "token" and self.count > 1
 
 
-def make_clusters(n: int, prompt_ids: NDArray | None = None, sample_ids: NDArray | None = None) -> Clusters:
+def make_clusters(
+    n: int,
+    prompt_ids: NDArray | None = None,
+    sample_ids: NDArray | None = None,
+    weights: Floats | None = None,
+) -> Clusters:
     """Clusters by prompt, else by response, else one cluster a token (unknown)."""
     for kind, ids in (("prompt", prompt_ids), ("response", sample_ids)):
         if ids is not None:
             unique, codes = np.unique(ids, return_inverse=True)
-            return Clusters(codes.reshape(-1), len(unique), kind)
-    return Clusters(np.arange(n), n, "token")
+            return Clusters(codes.reshape(-1), len(unique), kind, weights)
+    return Clusters(np.arange(n), n, "token", weights)
 
 
 def cluster_sums(values: Floats, codes: NDArray[np.intp], count: int) -> Floats:
@@ -65,12 +74,20 @@ class CutSums:
     total: csr_matrix
 
     @classmethod
-    def of(cls, values: Floats, codes: NDArray[np.intp], count: int, cuts: NDArray[np.intp]) -> CutSums:
-        """`values` [n] in any sorted order with their clusters `codes` [n]; `cuts` [q] ascending in 0..n."""
+    def of(
+        cls,
+        values: Floats,
+        codes: NDArray[np.intp],
+        count: int,
+        cuts: NDArray[np.intp],
+        weights: Floats | None = None,
+    ) -> CutSums:
+        """`values` [n] sorted, with their clusters `codes`, `weights` [n]; `cuts` [q] ascending in 0..n."""
         piece = np.searchsorted(cuts, np.arange(len(values)), side="right")
         shape, place = (len(cuts) + 1, count), (piece, codes)
-        number = csr_matrix((np.ones(len(values)), place), shape=shape)
-        return cls(number, csr_matrix((values, place), shape=shape))
+        held = np.ones(len(values)) if weights is None else weights
+        total = values if weights is None else weights * values
+        return cls(csr_matrix((held, place), shape=shape), csr_matrix((total, place), shape=shape))
 
     def at(self, counts: Floats) -> tuple[Floats, Floats]:
         """(weight, weighted sum) before each cut and, last, of all tokens, [q + 1], by cluster counts."""

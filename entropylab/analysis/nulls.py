@@ -56,9 +56,10 @@ class Margins:
 class IndependentProduct:
     """N1 of tokens with centred log-probability l and advantage a.
 
-    l ascending, [n], by `order`, with cumulative `sums` [n + 1]; the unique advantages [U] ascending, their
-    `weights`, and the place of each token's among them, `which` [n]. `spread` = E|l| · E|a - a'| is 0 unless
-    advantages were merged (a' is the merged value).
+    l ascending, [n], by `order`, with cumulative weight `held` and `sums` [n + 1]; the unique advantages [U]
+    ascending, their `weights`, and the place of each token's among them, `which` [n]. `spread` =
+    E|l| · E|a - a'| is 0 unless advantages were merged (a' is the merged value). `counted` [n]: how many
+    tokens each row stands for, None: one each.
     """
 
     logprobs: Floats
@@ -68,16 +69,25 @@ class IndependentProduct:
     weights: Floats
     which: NDArray[np.intp]
     spread: float
+    held: Floats
+    counted: Floats | None
 
     @classmethod
-    def of(cls, logprobs: Floats, advantages: Floats) -> IndependentProduct:
-        """Sort the log-probabilities once and list the unique advantages."""
+    def of(cls, logprobs: Floats, advantages: Floats, counted: Floats | None = None) -> IndependentProduct:
+        """Sort the log-probabilities once and list the unique advantages.
+
+        `counted` [n]: how many tokens each row stands for; None: one each.
+        """
         order = np.argsort(logprobs, kind="stable")
-        unique, which = _unique_advantages(advantages)
-        spread = float(np.abs(logprobs).mean() * np.abs(advantages - unique[which]).mean())
-        sums = np.concatenate(([0.0], np.cumsum(logprobs[order])))
-        weights = np.bincount(which) / len(which)
-        return cls(logprobs[order], order, sums, unique, weights, which, spread)
+        unique, which = _unique_advantages(advantages, counted)
+        off = np.abs(advantages - unique[which])
+        spread = float(np.average(np.abs(logprobs), weights=counted) * np.average(off, weights=counted))
+        w = np.ones(len(order)) if counted is None else counted[order]
+        held = np.concatenate(([0.0], np.cumsum(w)))
+        sums = np.concatenate(([0.0], np.cumsum(w * logprobs[order])))
+        weights = np.bincount(which, counted)
+        weights = weights / weights.sum()
+        return cls(logprobs[order], order, sums, unique, weights, which, spread, held, counted)
 
     def places(self, thresholds: Floats) -> Places:
         """Cut the log-probabilities at c/a for each threshold c, [t], and each advantage a."""
@@ -94,9 +104,10 @@ class IndependentProduct:
 
     def margins(self, places: Places) -> Margins:
         """The margins at the cuts of `places`, each token counted once."""
-        n = len(self.logprobs)
+        n = self.held[-1]
         total = float(self.sums[-1] / n)
-        return Margins(places.cuts / n, self.sums[places.cuts] / n, total, self.advantages, self.weights)
+        held, sums = self.held[places.cuts] / n, self.sums[places.cuts] / n
+        return Margins(held, sums, total, self.advantages, self.weights)
 
     def survival(self, thresholds: Floats) -> Floats:
         """S0(c) = P(a·l > c) for each threshold, [t]."""
@@ -137,9 +148,11 @@ class ReweightedProduct:
     def of(cls, null: IndependentProduct, clusters: Clusters, fractions: Floats) -> ReweightedProduct:
         """Sum log-probabilities and count advantages by cluster, between the cuts of near quantiles."""
         places = null.places(null.quantiles(near_fractions(fractions), halvings=12))
-        cuts = CutSums.of(null.logprobs, clusters.codes[null.order], clusters.count, places.cuts)
+        counted = np.ones(len(null.which)) if null.counted is None else null.counted
+        codes = clusters.codes[null.order]
+        cuts = CutSums.of(null.logprobs, codes, clusters.count, places.cuts, counted[null.order])
         pairs = (null.which, clusters.codes)
-        held = csr_matrix((np.ones(len(null.which)), pairs), shape=(len(null.advantages), clusters.count))
+        held = csr_matrix((counted, pairs), shape=(len(null.advantages), clusters.count))
         return cls(null, fractions, places, cuts, held)
 
     def top_means(self, counts: Floats) -> Floats:
@@ -150,10 +163,11 @@ class ReweightedProduct:
         return upper_means(self.places.thresholds, *margins.above(self.places), self.fractions)
 
 
-def _unique_advantages(advantages: Floats) -> tuple[Floats, NDArray[np.intp]]:
+def _unique_advantages(advantages: Floats, counted: Floats | None) -> tuple[Floats, NDArray[np.intp]]:
     unique, which = np.unique(advantages, return_inverse=True)
     if len(unique) <= MAX_ADVANTAGES:
         return unique, which
     edges = np.linspace(unique[0], unique[-1], MAX_ADVANTAGES + 1)[1:-1]
     _, which = np.unique(np.searchsorted(edges, advantages, side="right"), return_inverse=True)
-    return np.bincount(which, weights=advantages) / np.bincount(which), which
+    sums = np.bincount(which, advantages if counted is None else counted * advantages)
+    return sums / np.bincount(which, counted), which

@@ -18,19 +18,24 @@ def quadrant_codes(logprobs: Floats, advantages: Floats) -> NDArray[np.intp]:
 
 
 def quadrant_table(
-    covariance: Floats, codes: NDArray[np.intp], sets: Mapping[str, NDArray | slice]
+    covariance: Floats,
+    codes: NDArray[np.intp],
+    sets: Mapping[str, NDArray | slice],
+    weights: Floats | None = None,
 ) -> pd.DataFrame:
     """Counts, shares, masses (nats x advantage) and mean covariance of the quadrants of each set of tokens.
 
-    `sets` maps a name to a boolean mask or indices [n]. An empty quadrant has no mean (NaN).
+    `sets` maps a name to a boolean mask or indices [n]. An empty quadrant has no mean (NaN). With `weights`
+    [n], the tokens each row stands for, counts are estimates.
     """
+    w = np.ones(len(covariance)) if weights is None else weights
     rows = []
     for name, chosen in sets.items():
-        count = np.bincount(codes[chosen], minlength=len(QUADRANTS))
-        mass = np.bincount(codes[chosen], weights=covariance[chosen], minlength=len(QUADRANTS))
+        count = np.bincount(codes[chosen], w[chosen], minlength=len(QUADRANTS))
+        mass = np.bincount(codes[chosen], w[chosen] * covariance[chosen], minlength=len(QUADRANTS))
         for quadrant, tokens, total in zip(QUADRANTS, count, mass, strict=True):
             share = tokens / count.sum() if count.sum() else np.nan
             mean = total / tokens if tokens else np.nan
-            rows.append((name, quadrant, int(tokens), share, total, mean))
+            rows.append((name, quadrant, round(tokens), share, total, mean))
     columns = ["set", "quadrant", "count", "share", "mass", "mean_covariance"]
     return pd.DataFrame(rows, columns=columns)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ..errors import InsufficientDataError, RunNotFoundError
 from ..record.reader import Run
+from .cluster_bootstrap import Floats
 from .tails import TailReport, analyze_tails
 
 DEFAULT_STEPS = 20
@@ -35,12 +36,14 @@ class RunTokens:
     """Token rows of some steps of a run.
 
     `frame`: the stored columns, and `l`, `a` (log-probability and advantage less their means over the token
-    set, one (step, update)), `prompt` and `sample` (ids that differ from step to step).
+    set, one (step, update)), `prompt` and `sample` (ids that differ from step to step). `weights` [n]: how
+    many tokens each row stands for, None where all are stored.
     """
 
     frame: pd.DataFrame
     steps: tuple[int, ...]
     warnings: tuple[str, ...]
+    weights: Floats | None = None
 
 
 def run_tokens(run: Run, steps: int | Iterable[int] | None = None, columns: Sequence[str] = ()) -> RunTokens:
@@ -52,15 +55,40 @@ def run_tokens(run: Run, steps: int | Iterable[int] | None = None, columns: Sequ
     batches = list(run.tokens(chosen, [*_NEEDED, *columns]))
     frame = pa.Table.from_batches(batches).to_pandas()
     usable = np.isfinite(frame[_FINITE].to_numpy(dtype=np.float64)).all(axis=1)
-    warnings = _warnings(frame, int((~usable).sum()))
+    updates = run.steps(by="update").set_index(["step", "update"])
+    weights = sampling_weights(frame, updates["n_tokens"])
+    warnings = _warnings(len(frame), weights, int((~usable).sum()))
     frame = frame[usable].reset_index(drop=True)
+    kept = None if weights is None else weights[usable]
     if frame.empty:
         raise InsufficientDataError(
             f"{run.name}: no finite token row in the steps {chosen[0]} to {chosen[-1]}"
         )
     frame["prompt"] = frame.groupby(["step", "prompt_id"], sort=False).ngroup()
     frame["sample"] = frame.groupby(["step", "sample_id"], sort=False).ngroup()
-    return RunTokens(_centred(run, frame), tuple(chosen), tuple(warnings))
+    return RunTokens(_centred(updates, frame, kept), tuple(chosen), tuple(warnings), kept)
+
+
+def sampling_weights(frame: pd.DataFrame, n_tokens: pd.Series) -> Floats | None:
+    """How many tokens each row stands for, [n], None where every token is stored.
+
+    1 / probability of inclusion, scaled within each (step, update) so that the drawn rows and those kept in
+    any case (weight 1) together stand for exactly the tokens there were: `n_tokens` by (step, update).
+    """
+    weight = frame["sampling_weight"].fillna(1.0).to_numpy(dtype=np.float64, copy=True)
+    drawn = weight > 1
+    if not drawn.any():
+        return None
+    keys = pd.MultiIndex.from_frame(frame[["step", "update"]])
+    codes, unique = keys.factorize()
+    total = n_tokens.reindex(unique).to_numpy(np.float64)
+    certain = np.bincount(codes, ~drawn, len(unique))
+    sums = np.bincount(codes, weight * drawn, len(unique))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = (total - certain) / sums
+    scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+    weight[drawn] *= scale[codes[drawn]]
+    return weight
 
 
 def _chosen(run: Run, steps: int | Iterable[int] | None) -> list[int]:
@@ -75,43 +103,57 @@ def _chosen(run: Run, steps: int | Iterable[int] | None) -> list[int]:
     return chosen
 
 
-def _warnings(frame: pd.DataFrame, dropped: int) -> list[str]:
+def _warnings(n_rows: int, weights: Floats | None, dropped: int) -> list[str]:
     warnings = []
-    weight = frame["sampling_weight"].fillna(1.0)
-    if (weight != 1).any():
+    if weights is not None:
+        certain = int((weights == 1).sum())
+        kept = f", {certain:,} of them kept in any case (tail, selected)" if certain else ""
         warnings.append(
-            f"only 1 in {weight.mean():.3g} of the tokens is stored: the figures are estimated from a sample"
+            f"{n_rows:,} of {weights.sum():,.0f} tokens are stored{kept}: the figures are estimated from a "
+            "sample, weighted by 1 / the probability of inclusion"
         )
     if dropped:
-        warnings.append(f"{dropped:,} of {len(frame):,} token rows are left out: not finite")
+        warnings.append(f"{dropped:,} of {n_rows:,} token rows are left out: not finite")
     return warnings
 
 
-def _centred(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+def _centred(updates: pd.DataFrame, frame: pd.DataFrame, weights: Floats | None) -> pd.DataFrame:
     """Add `l` and `a`, less the exact means over all tokens of the update, stored or not."""
-    means = run.steps(by="update").set_index(["step", "update"])[["logprob_mean", "advantage_mean"]]
     keys = pd.MultiIndex.from_frame(frame[["step", "update"]])
-    centre = means.reindex(keys).to_numpy(dtype=np.float64)
-    stored = (
-        frame.groupby(["step", "update"])[["logprob", "advantage"]].transform("mean").to_numpy(np.float64)
-    )
-    centre = np.where(np.isfinite(centre), centre, stored)
+    centre = updates[["logprob_mean", "advantage_mean"]].reindex(keys).to_numpy(dtype=np.float64)
+    if not np.isfinite(centre).all():
+        centre = np.where(np.isfinite(centre), centre, _stored_means(frame, keys, weights))
     frame["l"] = frame["logprob"].to_numpy(np.float64) - centre[:, 0]
     frame["a"] = frame["advantage"].to_numpy(np.float64) - centre[:, 1]
     return frame
+
+
+def _stored_means(frame: pd.DataFrame, keys: pd.MultiIndex, weights: Floats | None) -> Floats:
+    """Means over the stored finite rows of each update, for updates with values that are not finite."""
+    codes, unique = keys.factorize()
+    total = np.bincount(codes, weights, len(unique))
+    w = np.ones(len(frame)) if weights is None else weights
+    columns = [
+        np.bincount(codes, w * frame[name].to_numpy(np.float64), len(unique)) / total
+        for name in ("logprob", "advantage")
+    ]
+    return np.column_stack(columns)[codes]
 
 
 def tail_inputs(run: Run, *, steps: int | Iterable[int] | None = None) -> dict[str, Any]:
     """Arrays for `analyze_tails(**tail_inputs(run))`: the first 20 steps that have token rows, or `steps`.
 
     covariance [n] as the loss used it; logprobs, advantages [n] less their mean over the token set (step,
-    update); prompt_ids, sample_ids [n], different from step to step.
+    update); prompt_ids, sample_ids [n], different from step to step; weights [n], None where every token is
+    stored.
     """
-    return _arrays(run_tokens(run, steps).frame)
+    return _arrays(run_tokens(run, steps))
 
 
-def _arrays(frame: pd.DataFrame) -> dict[str, Any]:
+def _arrays(tokens: RunTokens) -> dict[str, Any]:
+    frame = tokens.frame
     return {
+        "weights": tokens.weights,
         "covariance": frame["covariance"].to_numpy(np.float64),
         "logprobs": frame["l"].to_numpy(),
         "advantages": frame["a"].to_numpy(),
@@ -125,5 +167,5 @@ def analyze_run(
 ) -> TailReport:
     """`analyze_tails` of the first 20 steps of a run that have token rows, or of `steps`."""
     tokens = run_tokens(run, steps)
-    report = analyze_tails(**_arrays(tokens.frame), seed=seed, n_bootstrap=n_bootstrap)
+    report = analyze_tails(**_arrays(tokens), seed=seed, n_bootstrap=n_bootstrap)
     return replace(report, warnings=(*report.warnings, *tokens.warnings))

@@ -22,14 +22,14 @@ MIN_EXCEEDANCES = 200
 """Fewest exceedances from which ξ is estimated."""
 
 
-def hill(logs: Floats) -> float:
+def hill(logs: Floats, weights: Floats | None = None) -> float:
     """ξ = mean ln(x/u) over the exceedances x of u > 0; `logs` = ln(x/u), [k] (Hill 1975)."""
-    return float(np.mean(logs))
+    return float(np.average(logs, weights=weights))
 
 
-def moment(logs: Floats) -> float:
+def moment(logs: Floats, weights: Floats | None = None) -> float:
     """ξ = M₁ + 1 - ½/(1 - M₁²/M₂), M_r = mean ln(x/u)^r (Dekkers, Einmahl and de Haan 1989); `logs` [k]."""
-    return _moment(float(np.mean(logs)), float(np.mean(logs**2)))
+    return _moment(float(np.average(logs, weights=weights)), float(np.average(logs**2, weights=weights)))
 
 
 def _moment(first: float, second: float) -> float:
@@ -37,23 +37,24 @@ def _moment(first: float, second: float) -> float:
     return first + 1 - 0.5 * second / spread if spread > 0 else float("nan")
 
 
-def gpd(excess: Floats) -> tuple[float, float]:
+def gpd(excess: Floats, weights: Floats | None = None) -> tuple[float, float]:
     """Generalised Pareto fit (ξ, σ) to excesses x - u > 0, [k], by the profile likelihood in θ = ξ/σ.
 
     ξ(θ) = mean ln(1 + θ e); maximise -ln(ξ/θ) - ξ - 1 over θ > -1/max(e), with ξ ≥ -1 (Grimshaw 1993).
     """
     grid = gpd_grid(excess)
-    xi = np.log1p(np.outer(grid, excess)).mean(axis=1)
+    xi = np.average(np.log1p(np.outer(grid, excess)), axis=1, weights=weights)
     best = int(np.nanargmax(profile(grid, xi)))
     around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
 
     def _cost(theta: float) -> float:
-        value = profile(np.array([theta]), np.array([np.log1p(theta * excess).mean()]))[0]
+        mean = np.average(np.log1p(theta * excess), weights=weights)
+        value = profile(np.array([theta]), np.array([mean]))[0]
         return -value if np.isfinite(value) else _FORBIDDEN
 
     found = minimize_scalar(_cost, bounds=around, method="bounded", options={"xatol": 1e-12 / excess.mean()})
     theta = float(found.x) if found.fun <= _cost(grid[best]) else float(grid[best])
-    fitted = float(np.log1p(theta * excess).mean())
+    fitted = float(np.average(np.log1p(theta * excess), weights=weights))
     return fitted, fitted / theta
 
 
@@ -73,7 +74,10 @@ def profile(theta: Floats, xi: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Exceedances:
-    """The tokens above one threshold u, and the sums per cluster that the estimators need."""
+    """The tokens above one threshold u, and the sums per cluster that the estimators need.
+
+    `weights` [k]: tokens each stands for; None: one each.
+    """
 
     threshold: float
     logs: Floats
@@ -81,9 +85,12 @@ class Exceedances:
     present: NDArray[np.intp]
     sums: Floats
     grid: Floats
+    weights: Floats | None = None
 
     @classmethod
-    def of(cls, descending: Floats, codes: NDArray[np.intp], k: int) -> Exceedances:
+    def of(
+        cls, descending: Floats, codes: NDArray[np.intp], k: int, weights: Floats | None = None
+    ) -> Exceedances:
         """Exceedances of the (k + 1)-th largest value; fewer than k where values tie with it."""
         threshold = float(descending[k])
         above = int(np.searchsorted(-descending[:k], -threshold, side="left"))
@@ -93,14 +100,27 @@ class Exceedances:
         logs = np.log(values / threshold) if positive else np.full(above, np.nan)
         grid = gpd_grid(excess)
         present, local = np.unique(codes[:above], return_inverse=True)
+        w = None if weights is None else weights[:above]
         linear = np.column_stack([np.ones(above), logs, logs**2])
-        profile_sums = _profile_sums(excess, grid, local, len(present))
+        linear = linear if w is None else linear * w[:, None]
+        profile_sums = _profile_sums(excess, grid, local, len(present), w)
         sums = np.hstack([cluster_sums(linear, local, len(present)), profile_sums])
-        return cls(threshold, logs, excess, present, sums, grid)
+        return cls(threshold, logs, excess, present, sums, grid, w)
 
     def estimate(self) -> Floats:
         """(Hill, moment, GPD ξ), [3]; the first two are NaN where u <= 0."""
-        return np.array([hill(self.logs), moment(self.logs), gpd(self.excess)[0]])
+        w = self.weights
+        return np.array([hill(self.logs, w), moment(self.logs, w), gpd(self.excess, w)[0]])
+
+    @property
+    def mean_excess(self) -> float:
+        """Mean of x - u over the tokens above u."""
+        return float(np.average(self.excess, weights=self.weights))
+
+    @property
+    def evenly_drawn(self) -> bool:
+        """Whether every token above u stands for as many as every other."""
+        return self.weights is None or bool(np.ptp(self.weights) <= 1e-9 * self.weights.max())
 
     def replicate(self, counts: Floats) -> Floats:
         """The same where cluster c counts `counts[c]` times, the threshold held, [3]; GPD on the grid."""
@@ -113,9 +133,14 @@ class Exceedances:
         )
 
 
-def _profile_sums(excess: Floats, grid: Floats, codes: NDArray[np.intp], count: int) -> Floats:
+def _profile_sums(
+    excess: Floats, grid: Floats, codes: NDArray[np.intp], count: int, weights: Floats | None
+) -> Floats:
     """Σ ln(1 + θ e) within each cluster at each θ of the grid, [count, G]; by columns, to save memory."""
-    columns = [np.bincount(codes, weights=np.log1p(theta * excess), minlength=count) for theta in grid]
+    columns = []
+    for theta in grid:
+        logs = np.log1p(theta * excess)
+        columns.append(np.bincount(codes, logs if weights is None else weights * logs, minlength=count))
     return np.column_stack(columns)
 
 

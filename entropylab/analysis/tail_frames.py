@@ -40,7 +40,7 @@ def null_frame(tail: str, side: Side, point: Figures, draws: Figures, level: flo
         {
             "tail": tail,
             "fraction": FRACTIONS,
-            "k": _counts(len(side.values)),
+            "k": _counts(round(side.size)),
             "observed": point.top,
             "independent": point.null,
             "ratio": point.ratio,
@@ -78,7 +78,7 @@ def estimate_frame(tail: str, side: Side, point: Figures, draws: Figures, level:
         "k": [len(t.excess) for t in tails],
         "clusters": [len(t.present) for t in tails],
         "threshold": [t.threshold for t in tails],
-        "mean_excess": [float(t.excess.mean()) for t in tails],
+        "mean_excess": [t.mean_excess for t in tails],
     }
     for j, name in enumerate(ESTIMATORS):
         low, high = percentile_interval(draws.index[..., j], level)
@@ -86,12 +86,17 @@ def estimate_frame(tail: str, side: Side, point: Figures, draws: Figures, level:
     return pd.DataFrame(columns)
 
 
-def survival_frame(tail: str, values: Floats, null: IndependentProduct | None) -> pd.DataFrame:
+def survival_frame(
+    tail: str, values: Floats, null: IndependentProduct | None, weights: Floats | None = None
+) -> pd.DataFrame:
     """P(X > x) of one side's descending values and of N1, on a log grid from the median positive value up."""
     positive = values[: int(np.searchsorted(-values, 0.0, side="left"))]
     if len(positive) < 2 or positive[0] == positive[-1]:
         return pd.DataFrame({"tail": [], "x": [], "observed": [], "independent": []})
     x = np.geomspace(np.median(positive), positive[0], SURVIVAL_POINTS)
-    observed = np.searchsorted(-values, -x, side="left") / len(values)
+    above = np.searchsorted(-values, -x, side="left")
+    observed = above / len(values)
+    if weights is not None:
+        observed = np.concatenate(([0.0], np.cumsum(weights)))[above] / weights.sum()
     independent = np.full(len(x), np.nan) if null is None else null.survival(x)
     return pd.DataFrame({"tail": tail, "x": x, "observed": observed, "independent": independent})

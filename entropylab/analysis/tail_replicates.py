@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..record.summary import top_count
 from ..schema import TOP_FRACTIONS
 from .cluster_bootstrap import Clusters, Floats, bootstrap, cluster_sums
-from .concentration import ReweightedTops, denominators, shares, top_means
+from .concentration import ReweightedTops, denominators, shares, top_means, top_rows
 from .nulls import IndependentProduct, ReweightedProduct
 from .tail_estimators import MIN_EXCEEDANCES, Exceedances
 from .tail_sample import TailSample
@@ -52,8 +52,8 @@ class Figures:
 class Side:
     """One side of the covariance, mirrored so that its tail is on the right; values descending, [n].
 
-    `share` = ⌈f n⌉/n, [m]. What each replicate needs is summed by cluster once: `tops`, `totals`
-    [clusters, 3], `null_tops`, `tails`.
+    `size` = n tokens, `share` = ⌈f n⌉/n, [m]; `weights` [n]: tokens a row stands for, None: one each. What
+    each replicate needs is summed by cluster once: `tops`, `totals` [clusters, 3], `null_tops`, `tails`.
     """
 
     values: Floats
@@ -65,6 +65,8 @@ class Side:
     null: IndependentProduct | None
     null_tops: ReweightedProduct | None
     tails: dict[float, Exceedances]
+    size: float
+    weights: Floats | None
 
     @classmethod
     def of(cls, sample: TailSample, sign: float) -> Side:
@@ -72,21 +74,28 @@ class Side:
         covariance, clusters = sign * sample.covariance, sample.clusters
         order = np.argsort(-covariance, kind="stable")
         values, ranked = covariance[order], clusters.codes[order]
-        share = np.array([top_count(f, len(values)) for f in FRACTIONS]) / len(values)
-        tops = ReweightedTops.of(values, ranked, clusters.count, share)
-        totals = cluster_sums(denominators(covariance), clusters.codes, clusters.count)
+        w, size = sample.weights, sample.size
+        ranked_weights = None if w is None else w[order]
+        share = np.array([top_count(f, size) for f in FRACTIONS]) / size
+        tops = ReweightedTops.of(values, ranked, clusters.count, share, ranked_weights)
+        parts = denominators(covariance)
+        parts = parts if w is None else parts * w[:, None]
+        totals = cluster_sums(parts, clusters.codes, clusters.count)
         null = null_tops = None
         if sample.logprobs is not None and sample.advantages is not None:
-            null = IndependentProduct.of(sample.logprobs, sign * sample.advantages)
+            null = IndependentProduct.of(sample.logprobs, sign * sample.advantages, w)
             null_tops = ReweightedProduct.of(null, clusters, share)
-        return cls(values, ranked, clusters, share, tops, totals, null, null_tops, _tails(values, ranked))
+        tails = _tails(values, ranked, size, ranked_weights)
+        return cls(
+            values, ranked, clusters, share, tops, totals, null, null_tops, tails, size, ranked_weights
+        )
 
     def point(self) -> Figures:
         """The figures of the sample itself, k = ⌈f n⌉."""
-        top = top_means(self.values)
+        top = top_means(self.values, weights=self.weights)
         null = np.full(len(top), np.nan) if self.null is None else self.null.top_means(self.share)
         index = np.array([tail.estimate() for tail in self.tails.values()]).reshape(-1, 3)
-        sums = top * self.share * len(self.values)
+        sums = top * self.share * self.size
         return Figures(top, shares(sums, self.totals.sum(axis=0)), null, index)
 
     def replicate(self, counts: Floats) -> Figures:
@@ -105,14 +114,20 @@ class Side:
         return Figures.split(draw)
 
 
-def _tails(descending: Floats, codes: NDArray[np.intp]) -> dict[float, Exceedances]:
+def _tails(
+    descending: Floats, codes: NDArray[np.intp], size: int, weights: Floats | None
+) -> dict[float, Exceedances]:
     """Exceedances at each fraction that leaves at least `MIN_EXCEEDANCES` and is not cut short by ties."""
     tails = {}
+    held = None if weights is None else np.cumsum(weights)
     for fraction in TAIL_FRACTIONS:
-        k = top_count(fraction, len(descending))
+        k = top_count(fraction, size)
+        k = k if held is None else int(top_rows(held, np.array([k]))[0])
         if k < MIN_EXCEEDANCES:
             break
-        tail = Exceedances.of(descending, codes, k)
+        if k >= len(descending):
+            continue  # a few rows stand for more than the fraction
+        tail = Exceedances.of(descending, codes, k, weights)
         if len(tail.excess) >= MIN_EXCEEDANCES:
             tails[fraction] = tail
     return tails

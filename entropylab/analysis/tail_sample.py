@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InsufficientDataError, InvalidInputError
 from .cluster_bootstrap import Clusters, Floats, make_clusters
+from .concentration import whole_size
 
 MIN_TOKENS = 20
 """Fewer tokens than this have no tail."""
@@ -18,13 +19,22 @@ MIN_TOKENS = 20
 
 @dataclass(frozen=True)
 class TailSample:
-    """Covariance [n]; log-probability and advantage [n] less their means, or None; clusters; warnings."""
+    """Covariance [n]; log-probability and advantage [n] less their means, or None; clusters; warnings.
+
+    `weights` [n]: how many tokens each row stands for; None: one each.
+    """
 
     covariance: Floats
     logprobs: Floats | None
     advantages: Floats | None
     clusters: Clusters
     warnings: tuple[str, ...]
+    weights: Floats | None = None
+
+    @property
+    def size(self) -> int:
+        """The tokens that the rows stand for."""
+        return len(self.covariance) if self.weights is None else whole_size(self.weights.sum())
 
     @property
     def has_margins(self) -> bool:
@@ -38,6 +48,7 @@ def tail_sample(
     advantages: ArrayLike | None,
     prompt_ids: ArrayLike | None,
     sample_ids: ArrayLike | None,
+    weights: ArrayLike | None = None,
 ) -> TailSample:
     """Check and centre the arrays of `analyze_tails`; every error names the array and the value."""
     values = _values("covariance", covariance)
@@ -48,9 +59,23 @@ def tail_sample(
         raise InsufficientDataError(
             f"covariance is {values[0]:g} for all {n} tokens: there is no tail to analyse"
         )
-    clusters = make_clusters(n, _ids("prompt_ids", prompt_ids, n), _ids("sample_ids", sample_ids, n))
-    l, a = _centred("logprobs", logprobs, n), _centred("advantages", advantages, n)
-    return TailSample(values, l, a, clusters, (*_cluster_warnings(clusters), *_margin_warnings(values, l, a)))
+    w = _weights(weights, n)
+    clusters = make_clusters(n, _ids("prompt_ids", prompt_ids, n), _ids("sample_ids", sample_ids, n), w)
+    l, a = _centred("logprobs", logprobs, n, w), _centred("advantages", advantages, n, w)
+    warnings = (*_cluster_warnings(clusters), *_margin_warnings(values, l, a))
+    return TailSample(values, l, a, clusters, warnings, w)
+
+
+def _weights(array: ArrayLike | None, n: int) -> Floats | None:
+    """The weights, None where all are 1."""
+    if array is None:
+        return None
+    values = _values("weights", array, n)
+    if values.min() <= 0:
+        raise InvalidInputError(
+            f"weights must be above 0 (1 / the probability of inclusion), found {values.min()}"
+        )
+    return None if (values == 1).all() else values
 
 
 def _values(name: str, array: ArrayLike, n: int | None = None) -> Floats:
@@ -73,11 +98,11 @@ def _values(name: str, array: ArrayLike, n: int | None = None) -> Floats:
     return values
 
 
-def _centred(name: str, array: ArrayLike | None, n: int) -> Floats | None:
+def _centred(name: str, array: ArrayLike | None, n: int, weights: Floats | None) -> Floats | None:
     if array is None:
         return None
     values = _values(name, array, n)
-    return values - values.mean()
+    return values - (values.mean() if weights is None else np.average(values, weights=weights))
 
 
 def _ids(name: str, array: ArrayLike | None, n: int) -> NDArray[Any] | None:

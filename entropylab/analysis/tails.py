@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInputError
 from ..record.summary import top_count
 from .cluster_bootstrap import MIN_REPLICATES, Floats
-from .concentration import gini, lorenz
+from .concentration import gini, lorenz, top_mask
 from .jsonable import jsonable
 from .quadrants import quadrant_codes, quadrant_table
 from .tail_frames import concentration_frame, estimate_frame, null_frame, survival_frame
@@ -37,7 +37,8 @@ class TailReport:
     tails beside those of independent margins, their ratio and one-sided p. `concentration`: top means.
     `quadrants`: all tokens and the top 2 %. `survival`: P(X > x) and the null's, both tails.
     `lorenz`: share of the tokens, share of the positive mass. `gini`: of |covariance|.
-    `mean`, `std`: nats x advantage; `skew`, `kurtosis` (excess): of the population.
+    `mean`, `std`: nats x advantage; `skew`, `kurtosis` (excess): of the population. `n` tokens; `n_rows`
+    those analysed: fewer where the log holds a sample, and then every figure is a weighted estimate.
     """
 
     n: int
@@ -62,6 +63,12 @@ class TailReport:
     level: float = 0.95
     n_bootstrap: int = 200
     warnings: tuple[str, ...] = ()
+    n_rows: int | None = None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the figures are estimated from a sample of the tokens."""
+        return self.n_rows is not None
 
     @property
     def top_means(self) -> dict[float, float]:
@@ -95,8 +102,9 @@ class TailReport:
             if self.cluster_kind != "token"
             else "unknown clusters"
         )
+        sample = f" (estimated from a sample of {self.n_rows:,})" if self.n_rows is not None else ""
         lines.append(
-            f"{self.n:,} tokens, {groups}; mean {self.mean:.3g}, sd {self.std:.3g}, "
+            f"{self.n:,} tokens{sample}, {groups}; mean {self.mean:.3g}, sd {self.std:.3g}, "
             f"skew {self.skew:.2g}, excess kurtosis {self.kurtosis:.3g}."
         )
         lines += [f"{v}: {why}" for v, why in zip(self.verdict[:2], self.explanations[:2], strict=True)]
@@ -121,6 +129,7 @@ def analyze_tails(
     advantages: ArrayLike | None = None,
     prompt_ids: ArrayLike | None = None,
     sample_ids: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     seed: int = 0,
     n_bootstrap: int = 200,
     level: float = 0.95,
@@ -133,12 +142,14 @@ def analyze_tails(
     about the observed range.
 
     Args: covariance [n], nats x advantage, one value a token inside the mask; logprobs [n] (nats) and
-    advantages [n], for the second line; prompt_ids [n] for the clusters, else sample_ids [n] with a warning.
+    advantages [n], for the second line; prompt_ids [n] for the clusters, else sample_ids [n] with a warning;
+    weights [n]: how many tokens each row stands for (1 / its probability of inclusion), where the log holds a
+    sample: survival, top means, shares, ξ and the null are then weighted estimates.
     Returns: a `TailReport`. Raises: InvalidInputError (NaN, shape, length), InsufficientDataError (fewer than
     20 tokens, or all alike).
     """
     _check_settings(n_bootstrap, level)
-    sample = tail_sample(covariance, logprobs, advantages, prompt_ids, sample_ids)
+    sample = tail_sample(covariance, logprobs, advantages, prompt_ids, sample_ids, weights)
     sides = {"right": Side.of(sample, 1.0), "left": Side.of(sample, -1.0)}
     points = {name: side.point() for name, side in sides.items()}
     draws = {name: side.replicates(n_bootstrap, seed) for name, side in sides.items()}
@@ -152,20 +163,21 @@ def analyze_tails(
         judge_concentration(tables["concentration"]),
     )
     return TailReport(
-        n=len(sample.covariance),
+        n=sample.size,
         n_prompts=sample.clusters.count if sample.clusters.kind == "prompt" else None,
         n_clusters=sample.clusters.count,
         cluster_kind=sample.clusters.kind,
-        **_moments(sample.covariance),
+        **_moments(sample.covariance, sample.weights),
         verdict=(lines[0].phrase, lines[1].phrase, lines[2].phrase),
         explanations=(lines[0].why, lines[1].why, lines[2].why),
         left_shape=shapes["left"].phrase,
         **tables,
-        gini=gini(sample.covariance),
+        gini=gini(sample.covariance, sample.weights),
         power_law=checks["right"],
         level=level,
         n_bootstrap=n_bootstrap,
         warnings=sample.warnings,
+        n_rows=None if sample.weights is None else len(sample.covariance),
     )
 
 
@@ -183,10 +195,10 @@ def _tables(
     draws: dict[str, Figures],
     level: float,
 ) -> dict[str, pd.DataFrame]:
-    n = len(sample.covariance)
+    n = sample.size
     estimates = [estimate_frame(s, sides[s], points[s], draws[s], level) for s in sides]
     nulls = [null_frame(s, sides[s], points[s], draws[s], level) for s in sides]
-    curves = [survival_frame(s, sides[s].values, sides[s].null) for s in sides]
+    curves = [survival_frame(s, sides[s].values, sides[s].null, sides[s].weights) for s in sides]
     return {
         "estimates": pd.concat(estimates, ignore_index=True),
         "nulls": pd.concat(nulls, ignore_index=True),
@@ -194,7 +206,13 @@ def _tables(
         "quadrants": _quadrants(sample),
         "survival": pd.concat(curves, ignore_index=True),
         "lorenz": pd.DataFrame(
-            dict(zip(("token_share", "mass_share"), lorenz(sample.covariance), strict=True))
+            dict(
+                zip(
+                    ("token_share", "mass_share"),
+                    lorenz(sample.covariance, weights=sample.weights),
+                    strict=True,
+                )
+            )
         ),
     }
 
@@ -202,10 +220,11 @@ def _tables(
 def _quadrants(sample: TailSample) -> pd.DataFrame:
     if sample.logprobs is None or sample.advantages is None:
         return quadrant_table(sample.covariance, np.zeros(0, dtype=np.intp), {})
-    k = top_count(QUADRANT_TOP, len(sample.covariance))
-    top = np.argsort(-sample.covariance, kind="stable")[:k]
+    k = top_count(QUADRANT_TOP, sample.size)
+    top = top_mask(sample.covariance, k, sample.weights)
     codes = quadrant_codes(sample.logprobs, sample.advantages)
-    return quadrant_table(sample.covariance, codes, {"all": slice(None), "top 2 %": top})
+    sets: dict[str, NDArray | slice] = {"all": slice(None), "top 2 %": top}
+    return quadrant_table(sample.covariance, codes, sets, sample.weights)
 
 
 def _power_law(side: Side, seed: int) -> PowerLawCheck | None:
@@ -214,14 +233,16 @@ def _power_law(side: Side, seed: int) -> PowerLawCheck | None:
     if not inside:
         return None
     tail = side.tails[inside[0]]
-    if not tail.threshold > 0:
-        return None
+    if not tail.threshold > 0 or not tail.evenly_drawn:
+        return None  # the test knows no weights: it needs a tail stored in full or drawn evenly
     return check_power_law(tail.logs, side.ranked_codes[: len(tail.logs)], tail.threshold, seed)
 
 
-def _moments(values: Floats) -> dict[str, float]:
-    centred = values - values.mean()
-    std = float(np.sqrt((centred**2).mean()))
+def _moments(values: Floats, weights: Floats | None) -> dict[str, float]:
+    def mean(x: Floats) -> float:
+        return float(np.average(x, weights=weights))
+
+    centred = values - mean(values)
+    std = float(np.sqrt(mean(centred**2)))
     scaled = centred / std
-    kurtosis = float((scaled**4).mean()) - 3
-    return {"mean": float(values.mean()), "std": std, "skew": float((scaled**3).mean()), "kurtosis": kurtosis}
+    return {"mean": mean(values), "std": std, "skew": mean(scaled**3), "kurtosis": mean(scaled**4) - 3}

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .metrics_file import is_metrics_file, read_points
-from .outcomes import Outcome, analyse, attempt, finish
-from .output import interval, number
+from .metrics_file import fit_log, is_metrics_file, read_points, used_columns
+from .outcomes import Outcome, analyse, finish
+from .output import interval, number, say
 from .sources import Json, load_runs
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from entropylab.analysis.curve import CurveFit
     from entropylab.record.reader import Run
 
@@ -26,7 +23,10 @@ COLUMNS = ("points", "a", "b", "ceiling", "interval", "R2")
 def command(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Run folders, folders above runs, or CSV/JSONL files."),
+        typer.Argument(
+            metavar="PATH...",
+            help="Run folders, folders above runs, or logs: CSV, JSON(L), Parquet, TensorBoard, trackio.",
+        ),
     ],
     entropy: Annotated[
         str | None, typer.Option(help="Column of the entropy (nats); in a run: entropy_token_mean.")
@@ -44,32 +44,37 @@ def command(
     json: Json = False,
 ) -> None:
     """Fit R = -a exp(H) + b and say which ceiling it implies, with its uncertainty."""
-    fit_points = partial(_fit_points, n_problems=n_problems, method=method, level=level)
+    settings: dict[str, Any] = {"method": method, "level": level}
     fit_run = partial(
         _fit_run,
         entropy=entropy or "entropy_token_mean",
         metric=performance or "accuracy",
         split=split,
-        method=method,
-        level=level,
+        **settings,
     )
-    files = {path: read_points(path, entropy, performance, step) for path in paths if is_metrics_file(path)}
-    outcomes = [attempt(Path(path).name, partial(fit_points, points)) for path, points in files.items()]
-    outcomes += analyse(load_runs([path for path in paths if path not in files]), fit_run)
+    logs = {path: read_points(path, entropy, performance, step) for path in paths if is_metrics_file(path)}
+    named = [(path, name, rows) for path, runs in logs.items() for name, rows in runs.items()]
+    outcomes = [fit_log(*log, n_problems=n_problems, **settings) for log in named]
+    outcomes += analyse(load_runs([path for path in paths if path not in logs]), fit_run)
     found = [_with_findings(outcome) for outcome in outcomes]
-    finish("fit", found, json=json, title=_title(level), columns=COLUMNS, row=_row)
+    used = [used_columns(*log) for log in named]
+    if not json:
+        _tell_columns(used)
+    more = {"logs": used} if used else {}
+    finish("fit", found, json=json, title=_title(level), columns=COLUMNS, row=_row, **more)
+
+
+def _tell_columns(used: list[dict[str, Any]]) -> None:
+    for log in used:
+        by = f" (names of {log['names_of']})" if log["names_of"] else ""
+        steps = f"by {log['step']}" if log["step"] else "row by row"
+        say(f"{log['run']}: H = {log['entropy']}, R = {log['performance']}, {steps}{by}")
 
 
 def _fit_run(run: Run, **settings: Any) -> CurveFit:
     from entropylab.analysis.curve_data import fit_run
 
     return fit_run(run, **settings)
-
-
-def _fit_points(points: pd.DataFrame, **settings: Any) -> CurveFit:
-    from entropylab.analysis.curve import fit_curve
-
-    return fit_curve(points["entropy"], points["performance"], steps=points.get("step"), **settings)
 
 
 def _with_findings(outcome: Outcome) -> Outcome:

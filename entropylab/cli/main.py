@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "who": "who",
     "compare": "compare",
     "report": "report",
+    "import": "import_",
     "compact": "compact",
     "dashboard": "dashboard",
 }

@@ -1,4 +1,4 @@
-"""Tensors of any framework, device and type as checked NumPy arrays; torch is never imported."""
+"""Tensors of any framework, device and type as checked arrays; torch is never imported."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from ..errors import InvalidInputError
 
 
-def as_array(value: Any, name: str) -> np.ndarray:
-    """The value as a NumPy array; a torch tensor is detached, moved to the CPU and, if float, made float32.
+def view_of(value: Any, name: str) -> Any:
+    """The value as a NumPy array or, detached, as the torch tensor it is: no copy, no wait for a device.
 
-    The result may share memory with the value: copy before keeping it.
+    `InvalidInputError` where it does not hold numbers.
     """
     if hasattr(value, "detach"):
-        tensor = value.detach().to("cpu")
-        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        if value.is_complex():
+            raise InvalidInputError(f"{name} must hold numbers, got dtype {value.dtype}")
+        return value.detach()
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -26,25 +27,38 @@ def as_array(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def per_token(value: Any, shape: tuple[int, ...], name: str, broadcast: bool = False) -> np.ndarray:
-    """The value as an array [B, T]; with ``broadcast`` also from [B], one value a response."""
-    array = as_array(value, name)
-    if broadcast and array.shape == shape[:1]:
-        return np.broadcast_to(array[:, None], shape)
-    if array.shape != tuple(shape):
+def is_tensor(view: Any) -> bool:
+    """Whether a `view_of` something is a torch tensor."""
+    return hasattr(view, "detach")
+
+
+def is_integer(view: Any) -> bool:
+    """Whether an array or tensor holds integers; an empty array counts whatever its type."""
+    if is_tensor(view):
+        return not view.is_floating_point() and str(view.dtype) != "torch.bool"
+    return view.size == 0 or view.dtype.kind in "iu"
+
+
+def check_shape(view: Any, shape: tuple[int, ...], name: str, broadcast: bool = False) -> None:
+    """`InvalidInputError` unless the shape is [B, T] or, with ``broadcast``, [B]: one value a response."""
+    found = tuple(view.shape)
+    if found != tuple(shape) and not (broadcast and found == tuple(shape[:1])):
         wanted = f"[B, T] = {list(shape)}" + (f" or [B] = [{shape[0]}]" if broadcast else "")
-        raise InvalidInputError(f"{name} must have shape {wanted}, got {list(array.shape)}")
-    return array
+        raise InvalidInputError(f"{name} must have shape {wanted}, got {list(found)}")
 
 
-def valid_mask(value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The mask as bool [B, T]; `InvalidInputError` for values other than 0 and 1."""
-    array = per_token(value, shape, "mask")
-    mask = array.astype(bool)
+def check_mask(array: np.ndarray, mask: np.ndarray) -> None:
+    """`InvalidInputError` where an array that is not 0 is not 1 either; ``mask`` is ``array != 0``."""
     if array.dtype != bool and not (array == mask).all():
         wrong = array[array != mask].ravel()[0]
         raise InvalidInputError(f"mask must be bool or 0/1, found the value {wrong!r}")
-    return mask
+
+
+def check_range(array: np.ndarray, name: str, dtype: type[np.integer]) -> None:
+    """`InvalidInputError` where an integer array holds a value that does not fit ``dtype``."""
+    bounds = np.iinfo(dtype)
+    if array.size and (int(array.min()) < bounds.min or int(array.max()) > bounds.max):
+        raise InvalidInputError(f"{name} must fit {bounds.dtype}, found {array.min()} to {array.max()}")
 
 
 def floats(array: np.ndarray, name: str) -> np.ndarray:
@@ -54,17 +68,6 @@ def floats(array: np.ndarray, name: str) -> np.ndarray:
             return np.asarray(array, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"{name} must hold real numbers, got dtype {array.dtype}") from error
-
-
-def integers(array: np.ndarray, name: str, dtype: type[np.integer]) -> np.ndarray:
-    """A copy as an integer type; `InvalidInputError` for fractions and for values that do not fit."""
-    array = np.asarray(array)
-    if array.size and array.dtype.kind not in "iu":
-        raise InvalidInputError(f"{name} must hold integers, got dtype {array.dtype}")
-    bounds = np.iinfo(dtype)
-    if array.size and (int(array.min()) < bounds.min or int(array.max()) > bounds.max):
-        raise InvalidInputError(f"{name} must fit {bounds.dtype}, found {array.min()} to {array.max()}")
-    return array.astype(dtype, copy=True)
 
 
 def whole_number(value: Any, name: str, low: int, high: int) -> int:

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from ..errors import RecorderError
+from ..errors import InvalidInputError, RecorderError
 
 QUEUE_SIZE = 2
 
@@ -31,7 +31,12 @@ class WriterThread:
         self.check()
 
     def check(self) -> None:
-        """`RecorderError` if a job has failed."""
+        """`RecorderError` if a job has failed; `InvalidInputError` if it was a value that was handed over."""
+        if isinstance(self._error, InvalidInputError):
+            raise InvalidInputError(
+                f"{self._error}; found when its step was written: it is not stored, and nothing since. "
+                "Mend the value and open a new Recorder on the folder"
+            ) from self._error
         if self._error is not None:
             raise RecorderError(
                 f"the recorder could not write: {self._error}; what was recorded since is not stored. "

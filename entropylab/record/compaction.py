@@ -6,18 +6,19 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import RunFormatError
+from ..errors import EntropylabError, RecorderError, RunFormatError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS, Column, arrow_schema
+from .files import Location, delete_files
 from .history import Evaluation
 from .marker import FileRef, Marker
 from .paths import COMPACTED, EVALUATIONS, MARKERS, RESPONSES, TOKENS
 from .reader import open_run
+from .remote import RemotePath
 from .row_files import Rows, stream_rows
 from .run_info import read_json
 from .snapshot import Snapshot, SnapshotReader, evaluation_of, read_table
@@ -56,13 +57,26 @@ class Compaction:
     steps_merged: int
 
 
-def compact_run(path: str | os.PathLike[str]) -> Compaction:
+def compact_run(path: str | os.PathLike[str] | RemotePath) -> Compaction:
     """Merge the files of the whole steps of a run; what superseded or incomplete steps left stays as it is.
 
     The merged markers are the commit: before them the originals count, after them the merged files. A killed
-    compaction loses nothing, and the next one finishes it. Raises `RunFormatError` if a file cannot be read.
+    compaction loses nothing, and the next one finishes it. Raises `RunFormatError` if a file cannot be read,
+    `RecorderError` if the folder cannot be written.
     """
     folder = open_run(path).path
+    try:
+        return _compact(folder)
+    except OSError as error:
+        if isinstance(error, EntropylabError):
+            raise
+        raise RecorderError(
+            f"{folder}: could not be compacted: {error}; nothing is lost, what was merged so far counts. "
+            "Mend the cause (disk space, permissions) and compact again"
+        ) from error
+
+
+def _compact(folder: Location) -> Compaction:
     before = SnapshotReader(folder).take()
     _check_compacted(before)
     merged, pending = _split(before)
@@ -92,15 +106,15 @@ def _split(snapshot: Snapshot) -> tuple[list[Marker], list[Marker]]:
     return merged, [m for m in whole if m.key not in stored]
 
 
-def _merged_keys(folder: Path) -> set[tuple[int, int, int]]:
+def _merged_keys(folder: Location) -> set[tuple[int, int, int]]:
     path = folder / MARKERS / f"{COMPACTED}.parquet"
-    if not path.exists():
+    if not path.is_file():
         return set()
     table = read_table(path)
     return set(zip(*(table[name].to_pylist() for name in ("step", "rank", "attempt")), strict=True))
 
 
-def _merge_rows(folder: Path, markers: Sequence[Marker]) -> list[Marker]:
+def _merge_rows(folder: Location, markers: Sequence[Marker]) -> list[Marker]:
     """Write and verify the merged token and response files; the markers with their new places."""
     moved = list(markers)
     for kind in _COLUMNS:
@@ -150,7 +164,7 @@ def _moved(marker: Marker, kind: Kind, name: str) -> Marker:
     return replace(marker, tokens=ref) if kind == TOKENS else replace(marker, responses=ref)
 
 
-def _write_part(folder: Path, name: str, part: Sequence[Marker], kind: Kind) -> None:
+def _write_part(folder: Location, name: str, part: Sequence[Marker], kind: Kind) -> None:
     schema = arrow_schema(_COLUMNS[kind])
     options = parquet_options(schema)
     rows = options.pop("row_group_size")
@@ -169,7 +183,7 @@ def _write_part(folder: Path, name: str, part: Sequence[Marker], kind: Kind) -> 
     replace_file(folder / name, write)
 
 
-def _verify_part(folder: Path, name: str, part: Sequence[Marker], kind: Kind) -> None:
+def _verify_part(folder: Location, name: str, part: Sequence[Marker], kind: Kind) -> None:
     """`RunFormatError` unless the merged file holds the rows of the originals, bit by bit and in order."""
     originals = stream_rows(folder, [_rows(m, kind) for m in part], _COLUMNS[kind], None)
     copies = stream_rows(folder, [_rows(_moved(m, kind, name), kind) for m in part], _COLUMNS[kind], None)
@@ -199,19 +213,19 @@ def _bits(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
-def _commit_markers(folder: Path, markers: Sequence[Marker]) -> None:
+def _commit_markers(folder: Location, markers: Sequence[Marker]) -> None:
     ordered = sorted(markers, key=lambda m: m.key)
     texts = [json.dumps(m.to_json(), allow_nan=False, separators=(",", ":")) for m in ordered]
     rows = [(*m.key, text) for m, text in zip(ordered, texts, strict=True)]
     _write_table(folder / MARKERS / f"{COMPACTED}.parquet", MARKER_TABLE, rows)
 
 
-def _commit_evaluations(folder: Path, evaluations: Sequence[Evaluation]) -> None:
+def _commit_evaluations(folder: Location, evaluations: Sequence[Evaluation]) -> None:
     rows = sorted((e.step, e.split, e.metric, e.value, e.n, e.attempt) for e in evaluations)
     _write_table(folder / EVALUATIONS / f"{COMPACTED}.parquet", EVALUATION_TABLE, rows)
 
 
-def _write_table(path: Path, columns: tuple[Column, ...], rows: Sequence[tuple[object, ...]]) -> None:
+def _write_table(path: Location, columns: tuple[Column, ...], rows: Sequence[tuple[object, ...]]) -> None:
     """Write a table and read it back; `RunFormatError` if it differs."""
     schema = arrow_schema(columns)
     values = [list(x) for x in zip(*rows, strict=True)]
@@ -237,7 +251,7 @@ def _redundant(snapshot: Snapshot) -> list[str]:
 def _merged_evaluations(snapshot: Snapshot) -> list[str]:
     """Files of evaluations that the merged table holds with the same value."""
     path = snapshot.folder / EVALUATIONS / f"{COMPACTED}.parquet"
-    if not path.exists():
+    if not path.is_file():
         return []
     merged = {evaluation_of(row, str(path)) for row in read_table(path).to_pylist()}
     unreadable = {problem.path for problem in snapshot.unreadable}
@@ -245,14 +259,9 @@ def _merged_evaluations(snapshot: Snapshot) -> list[str]:
     return [n for n in names if evaluation_of(read_json(snapshot.folder / n), n) in merged]
 
 
-def _delete(folder: Path, names: Sequence[str]) -> None:
-    """Delete files and the step folders that are empty then; what a crash brings back is a leftover."""
-    parents = {(folder / name).parent for name in names}
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-    for parent in parents:
-        if not any(parent.iterdir()):
-            parent.rmdir()
+def _delete(folder: Location, names: Sequence[str]) -> None:
+    """Delete what the merged files replace."""
+    delete_files(folder, list(names))
 
 
 def _count(snapshot: Snapshot) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from .files import Location, Stamp, cache_folder, stamp_of
 from .marker import Marker
 from .merging import ExactRows
-from .paths import CACHE
 from .run_info import FORMAT_FIELD
 from .writer import write_json
 
@@ -19,7 +18,7 @@ _WHOLE_STEP = "step"
 class ExactCache:
     """Top means and quadrants of steps of several ranks, by step and the identity of their token files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self._folder = folder
         self._known: dict[int, tuple[list[Any], ExactRows]] = {}
 
@@ -41,14 +40,12 @@ class ExactCache:
         stamp = []
         for marker in markers:
             path = self._folder / marker.tokens.path if marker.tokens else None
-            stat = path.stat() if path and path.exists() else None
-            stamp.append(
-                [marker.rank, str(path and path.name), stat and stat.st_size, stat and stat.st_mtime_ns]
-            )
+            size, changed = _known_stamp(path) or (None, None)
+            stamp.append([marker.rank, str(path and path.name), size, changed])
         return stamp
 
-    def _path(self, step: int) -> Path:
-        return self._folder / CACHE / f"exact-{step:06d}.json"
+    def _path(self, step: int) -> Location:
+        return cache_folder(self._folder) / f"exact-{step:06d}.json"
 
     def _load(self, step: int) -> tuple[list[Any], ExactRows] | None:
         try:
@@ -64,3 +61,10 @@ class ExactCache:
             write_json(self._path(step), {FORMAT_FIELD: 1, "kind": "cache", "stamp": stamp, "rows": named})
         except OSError:
             return  # a read-only run is computed anew each time
+
+
+def _known_stamp(path: Location | None) -> Stamp | None:
+    try:
+        return stamp_of(path) if path else None
+    except OSError:
+        return None  # problems() names a file that cannot be read

@@ -94,7 +94,11 @@ def _supersedes(start: Marker, marker: Marker) -> bool:
         return False
     if start.rank == marker.rank:
         return start.attempt > marker.attempt
-    return start.rank == 0 and start.attempt_started > marker.created
+    if start.rank != 0:
+        return False
+    if marker.run_attempt is not None:
+        return start.attempt > marker.run_attempt
+    return start.attempt > 1 and start.attempt_started > marker.created  # clocks: logs of before
 
 
 def _world_size(markers: Sequence[Marker]) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from .files import Location, Stamp, list_files
 from .paths import (
     COMPACTED,
     EVALUATIONS,
     MARKERS,
     RESPONSES,
     TOKENS,
+    is_lock,
     is_temporary,
     parse_evaluation_file,
     parse_open_file,
@@ -33,65 +34,65 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The files of a run: by kind, compacted ones, open recorders, temporaries, and what does not belong."""
+    """The files of a run: by kind, compacted ones, open recorders, temporaries, and what does not belong.
+
+    ``stamps``: of the files whose stamp the listing told. ``unreadable``: folders that cannot be listed.
+    """
 
     files: dict[str, tuple[StoredFile, ...]]
     compacted: dict[str, tuple[str, ...]]
     open_files: tuple[str, ...]
     temporaries: tuple[str, ...]
     foreign: tuple[str, ...]
+    stamps: Mapping[str, Stamp]
+    unreadable: Mapping[str, OSError]
 
 
-def take_inventory(folder: Path) -> Inventory:
+def take_inventory(folder: Location) -> Inventory:
     """List a run folder without opening a file."""
     files: dict[str, list[StoredFile]] = {kind: [] for kind in _KINDS}
     compacted: dict[str, list[str]] = {kind: [] for kind in _KINDS}
     rest: dict[str, list[str]] = {"open": [], "temporary": [], "foreign": []}
-    rest["temporary"] += [p.name for p in sorted(folder.iterdir()) if is_temporary(p.name)]
-    for kind in _KINDS:
-        for path in _walk(folder / kind):
-            name = path.relative_to(folder).as_posix()
-            stored = _stored(kind, path, name)
-            if stored is not None:
-                files[kind].append(stored)
-            elif is_temporary(path.name):
-                rest["temporary"].append(name)
-            elif name.startswith(f"{kind}/{COMPACTED}") and name.endswith(".parquet"):
-                compacted[kind].append(name)
-            elif kind == MARKERS and parse_open_file(path.name):
-                rest["open"].append(name)
-            else:
-                rest["foreign"].append(name)
+    listing = list_files(folder, _KINDS)
+    for name in listing.names:
+        kind, last = name.split("/", 1)[0], name.rsplit("/", 1)[-1]
+        stored = _stored(kind, name) if kind in _KINDS else None
+        if stored is not None:
+            files[kind].append(stored)
+        elif is_temporary(last):
+            rest["temporary"].append(name)
+        elif kind not in _KINDS or is_lock(last):
+            continue
+        elif name.startswith(f"{kind}/{COMPACTED}") and name.endswith(".parquet"):
+            compacted[kind].append(name)
+        elif kind == MARKERS and parse_open_file(last):
+            rest["open"].append(name)
+        else:
+            rest["foreign"].append(name)
     return Inventory(
         files={kind: tuple(found) for kind, found in files.items()},
         compacted={kind: tuple(found) for kind, found in compacted.items()},
         open_files=tuple(rest["open"]),
         temporaries=tuple(rest["temporary"]),
         foreign=tuple(rest["foreign"]),
+        stamps=listing.stamps,
+        unreadable=listing.unreadable,
     )
 
 
 _KINDS = (TOKENS, RESPONSES, MARKERS, EVALUATIONS)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            if path.is_dir():
-                yield from _walk(path)
-            else:
-                yield path
-
-
-def _stored(kind: str, path: Path, name: str) -> StoredFile | None:
-    step = parse_step_folder(path.parent.name)
-    if step is None or name.count("/") != 2:
+def _stored(kind: str, name: str) -> StoredFile | None:
+    parts = name.split("/")
+    step = parse_step_folder(parts[1]) if len(parts) == 3 else None
+    if step is None:
         return None
     if kind == EVALUATIONS:
-        attempt = parse_evaluation_file(path.name)
+        attempt = parse_evaluation_file(parts[2])
         return None if attempt is None else StoredFile(kind, name, step, 0, attempt)
-    parsed = parse_rank_file(path.name)
+    parsed = parse_rank_file(parts[2])
     suffix = ".json" if kind == MARKERS else ".parquet"
-    if parsed is None or path.suffix != suffix:
+    if parsed is None or not parts[2].endswith(suffix):
         return None
     return StoredFile(kind, name, step, *parsed)

@@ -8,9 +8,15 @@ from typing import Any
 
 from ..errors import RunFormatError
 from ..schema import FORMAT_VERSION
+from .fields import finite_moments, instant, mapping, number, numbers, text, whole
 from .moments import Moments
+from .paths import RESPONSES, TOKENS
 from .run_info import FORMAT_FIELD
 from .summary import Partial, Row
+
+_INT16, _INT32 = 2**15 - 1, 2**31 - 1
+_EXACT = ("top_mean_", "count_", "mass_", "selected_count_", "selected_mass_")
+"""How the columns that do not merge over ranks begin; no other may be given as one."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,10 @@ class UpdateSummary:
 
 @dataclass(frozen=True)
 class Marker:
-    """One rank's step of one attempt."""
+    """One rank's step of one attempt.
+
+    ``run_attempt``: the newest attempt of rank 0 when the step was written, None in logs of before.
+    """
 
     step: int
     rank: int
@@ -52,6 +61,7 @@ class Marker:
     n_tokens: int
     top_means: Row
     updates: tuple[UpdateSummary, ...]
+    run_attempt: int | None = None
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -75,21 +85,37 @@ class Marker:
     def from_json(cls, value: Mapping[str, Any], source: str) -> Marker:
         """The marker of a JSON object; `RunFormatError` naming ``source`` where a field is wrong."""
         try:
-            return cls(
-                **{k: int(value[k]) for k in ("step", "rank", "attempt", "world_size", "n_tokens")},
-                attempt_started=str(value["attempt_started"]),
-                created=str(value["created"]),
-                tokens=_file_ref(value["tokens"]),
-                responses=_file_ref(value["responses"]),
-                top_means=dict(value["top_means"]),
+            world_size = whole(value, "world_size", 1, _INT16)
+            marker = cls(
+                step=whole(value, "step", 0, _INT32),
+                rank=whole(value, "rank", 0, world_size - 1),
+                attempt=whole(value, "attempt", 1, _INT32),
+                world_size=world_size,
+                attempt_started=instant(value, "attempt_started"),
+                created=instant(value, "created"),
+                tokens=_file_ref(value["tokens"], TOKENS),
+                responses=_file_ref(value["responses"], RESPONSES),
+                n_tokens=whole(value, "n_tokens"),
+                top_means=numbers(value, "top_means"),
                 updates=tuple(_update_from_json(u) for u in value["updates"]),
+                run_attempt=_run_attempt(value),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunFormatError(f"{source}: not a whole marker of entropylab ({error!r})") from error
+        return marker
 
 
-def _file_ref(value: Mapping[str, Any] | None) -> FileRef | None:
-    return None if value is None else FileRef(str(value["path"]), int(value["rows"]))
+def _run_attempt(value: Mapping[str, Any]) -> int | None:
+    return None if value.get("run_attempt") is None else whole(value, "run_attempt", 1, _INT32)
+
+
+def _file_ref(value: Mapping[str, Any] | None, kind: str) -> FileRef | None:
+    if value is None:
+        return None
+    path = text(value, "path")
+    if not path.startswith(f"{kind}/") or ".." in path.split("/"):
+        raise ValueError(f"path must lie in {kind}/ of the run, it is {path[:80]!r}")
+    return FileRef(path, whole(value, "rows", 1))
 
 
 def _update_to_json(update: UpdateSummary) -> dict[str, Any]:
@@ -105,12 +131,26 @@ def _update_to_json(update: UpdateSummary) -> dict[str, Any]:
 
 
 def _update_from_json(value: Mapping[str, Any]) -> UpdateSummary:
-    partial = dict(value["partial"])
-    partial["moments"] = {name: Moments(int(m[0]), *m[1:]) for name, m in partial["moments"].items()}
+    label = value["covariance_set"]
     return UpdateSummary(
-        update=int(value["update"]),
-        partial=Partial(**partial),
-        exact=dict(value["exact"]),
-        metrics=dict(value["metrics"]),
-        covariance_set=value["covariance_set"],
+        update=whole(value, "update", 0, _INT16),
+        partial=_partial_from_json(mapping(value, "partial")),
+        exact={name: x for name, x in numbers(value, "exact").items() if name.startswith(_EXACT)},
+        metrics=numbers(value, "metrics"),
+        covariance_set=None if label is None else text(value, "covariance_set"),
+    )
+
+
+def _partial_from_json(value: Mapping[str, Any]) -> Partial:
+    highest = value["ratio_max"]
+    counts = ("n_tokens", "n_responses", "nonfinite_count", "selected_count", "zero_advantage_count")
+    return Partial(
+        **{name: whole(value, name) for name in counts},
+        positive_mass=number(value["positive_mass"], "positive_mass"),
+        negative_mass=number(value["negative_mass"], "negative_mass"),
+        ratio_max=None if highest is None else number(highest, "ratio_max"),
+        moments={
+            name: Moments(*finite_moments(m, f"moments[{name!r}]"))
+            for name, m in mapping(value, "moments").items()
+        },
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -83,10 +84,7 @@ def summary_frame(rows: Sequence[Mapping[str, object]], by: str) -> pd.DataFrame
 
 def merge_partials(partials: Iterable[Partial]) -> Partial:
     """The summary of the union of disjoint sets of tokens."""
-    total = Partial()
-    for partial in partials:
-        total = total.merge(partial)
-    return total
+    return reduce(Partial.merge, partials) if (partials := list(partials)) else Partial()
 
 
 def _common(markers: Sequence[Marker]) -> dict[str, object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import InvalidInputError
+from .remote import RemotePath
 
 RUN_FILE = "_run.json"
 TOKENS = "tokens"
@@ -37,6 +38,18 @@ def local_path(path: str | os.PathLike[str]) -> Path:
             f"path {text!r}: only local folders can be used; copy the run to this machine"
         )
     return Path(match[2])
+
+
+def location(path: str | os.PathLike[str] | RemotePath) -> Path | RemotePath:
+    """The folder that ``path`` names: local, or by URL (``s3://bucket/runs/a``) in an object store."""
+    if isinstance(path, RemotePath):
+        return path
+    match = _SCHEME.match(path) if isinstance(path, str) else None
+    if match is None or match[1].lower() == "file":
+        return local_path(path)
+    if not match[2].strip("/"):
+        raise InvalidInputError(f"path {path!r} names no folder; give a URL such as s3://bucket/runs/a")
+    return RemotePath(str(path))
 
 
 def rank_file(kind: str, step: int, rank: int, attempt: int) -> str:
@@ -78,6 +91,16 @@ def parse_step_folder(name: str) -> int | None:
     """Step in the name of a step's folder, None where it is not one."""
     match = _STEP_FOLDER.match(name)
     return int(match[1]) if match else None
+
+
+def lock_file(rank: int) -> str:
+    """Path inside a local run of the file that is locked while a rank's recorder is open."""
+    return f"{MARKERS}/rank-{rank:04d}.lock"
+
+
+def is_lock(name: str) -> bool:
+    """Whether a file name is that of a rank's lock."""
+    return name.startswith("rank-") and name.endswith(".lock")
 
 
 def is_temporary(name: str) -> bool:

@@ -1,23 +1,20 @@
-"""What one call of `Recorder.record` keeps: flat copies of the valid tokens and of the responses."""
+"""What is kept of one micro-step: the valid tokens and the responses, flat, made on the writer thread."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidInputError
-from .arrays import as_array, floats, integers, per_token, valid_mask
+from .arrays import check_mask, check_range, floats
+from .inputs import MicroStep
 from .summary import TokenSet
-
-_TOKEN_FLOATS = ("old_logprobs", "ref_logprobs", "entropy", "entropy_after", "influence")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The valid tokens [N] and their responses [R] of one micro-step, as copies of what was given."""
+    """The valid tokens [N] and their responses [R] of one micro-step; may be views of the staged arrays."""
 
     update: int
     micro_step: int
@@ -37,83 +34,111 @@ class Piece:
         return replace(self, tokens=replace(self.tokens, covariance=covariance), has_covariance=True)
 
 
-def make_piece(given: Mapping[str, Any], used: Mapping[str, Any], default_ids: np.ndarray) -> Piece:
-    """A piece from the arguments of `Recorder.record` and the loss's token values ``used`` (may be empty).
+def make_piece(call: MicroStep, arrays: Mapping[str, np.ndarray]) -> Piece:
+    """A piece from the staged arrays of one call.
 
-    Rows without a valid token are dropped: the loss did not use them.
+    Rows without a valid token are dropped, unless the call keeps empty ones: the loss did not use them.
+    Raises `InvalidInputError` for a value of a device that only now can be read: mask, ids.
     """
-    logprobs = as_array(given["logprobs"], "logprobs")
-    if logprobs.ndim != 2:
-        raise InvalidInputError(f"logprobs must have shape [B, T], got {list(logprobs.shape)}")
-    mask = valid_mask(given["mask"], logprobs.shape)
-    rows, position = np.nonzero(mask)
-    kept = np.asarray(mask.any(axis=1))
-    flat = {n: _flat(given[n], mask, n) for n in _TOKEN_FLOATS}
-    loss = {n: _flat(used.get(n), mask, f"out.tokens[{n!r}]") for n in ("covariance", "ratio", "weight")}
+    mask = _mask(arrays["mask"])
+    inside = _Inside(mask, arrays)
+    kept = np.full(len(mask), True) if call.keep_empty else np.asarray(mask.any(axis=1))
+    row = (np.cumsum(kept, dtype=np.int32) - np.int32(1))[:, None]
+    response = inside.take(np.broadcast_to(row, mask.shape))
+    columns = np.broadcast_to(np.arange(mask.shape[1], dtype=np.int32), mask.shape)
+    covariance = inside.floats("out.covariance")
+    logprob = inside.floats("logprobs")
     tokens = TokenSet(
-        logprob=floats(logprobs[mask], "logprobs"),
-        advantage=_flat(given["advantages"], mask, "advantages", broadcast=True),
-        covariance=np.empty(0, np.float32) if loss["covariance"] is None else loss["covariance"],
-        selected=_flags(used.get("selected"), mask, "selected", default=False),
-        response=(np.cumsum(kept) - 1)[rows],
+        logprob=np.empty(0, np.float32) if logprob is None else logprob,
+        advantage=_advantages(arrays["advantages"], inside),
+        covariance=np.empty(0, np.float32) if covariance is None else covariance,
+        selected=_selected(inside),
+        response=response,
         n_responses=int(np.count_nonzero(kept)),
-        reward=_response_rewards(given["rewards"], mask, kept),
-        old_logprob=flat["old_logprobs"],
-        ref_logprob=flat["ref_logprobs"],
-        entropy=flat["entropy"],
-        entropy_after=flat["entropy_after"],
-        influence=flat["influence"],
-        ratio=loss["ratio"],
-        clipped=_flags(used.get("clipped"), mask, "clipped"),
+        reward=_response_rewards(arrays.get("rewards"), mask, kept),
+        old_logprob=inside.floats("old_logprobs"),
+        ref_logprob=inside.floats("ref_logprobs"),
+        entropy=inside.floats("entropy"),
+        entropy_after=inside.floats("entropy_after"),
+        influence=inside.floats("influence"),
+        ratio=inside.floats("out.ratio"),
+        clipped=inside.flags("out.clipped"),
     )
     return Piece(
-        update=given["update"],
-        micro_step=given["micro_step"],
-        rollout=given["rollout"],
-        sample_id=_ids(given["sample_ids"], default_ids, "sample_ids")[kept],
-        prompt_id=_ids(given["prompt_ids"], np.full(len(mask), -1), "prompt_ids")[kept],
-        texts=_kept_texts(given["texts"], kept),
-        position=position.astype(np.int32),
-        token_id=_token_ids(given["token_ids"], mask),
-        weight=loss["weight"],
+        update=call.update,
+        micro_step=call.micro_step,
+        rollout=call.rollout,
+        sample_id=_ids(arrays.get("sample_ids"), call.default_ids)[kept],
+        prompt_id=_ids(arrays.get("prompt_ids"), np.full(len(mask), -1))[kept],
+        texts=_kept_texts(call.texts, kept),
+        position=inside.take(columns),
+        token_id=_token_ids(inside),
+        weight=inside.floats("out.weight"),
         tokens=tokens,
-        has_covariance=loss["covariance"] is not None,
-        metrics=_scalars(given["metrics"]),
+        has_covariance=covariance is not None,
+        metrics={**call.metrics, **_device_metrics(arrays)},
     )
 
 
-def _flat(value: Any, mask: np.ndarray, name: str, broadcast: bool = False) -> Any:
-    """Float32 copies of the valid values of a [B, T] input, None where it was not given."""
-    return None if value is None else floats(per_token(value, mask.shape, name, broadcast)[mask], name)
+class _Inside:
+    """The values inside the mask: gathered, or, where the mask is full, a flat view."""
+
+    def __init__(self, mask: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
+        self.mask = mask
+        self.full = bool(mask.all())
+        self.arrays = arrays
+
+    def take(self, array: np.ndarray) -> np.ndarray:
+        return array.reshape(-1) if self.full else array[self.mask]
+
+    def get(self, name: str) -> np.ndarray | None:
+        array = self.arrays.get(name)
+        return None if array is None else self.take(array)
+
+    def floats(self, name: str) -> np.ndarray | None:
+        array = self.get(name)
+        return None if array is None else floats(array, name)
+
+    def flags(self, name: str) -> np.ndarray | None:
+        array = self.get(name)
+        return None if array is None else array.astype(bool, copy=False)
 
 
-def _flags(value: Any, mask: np.ndarray, name: str, default: bool | None = None) -> Any:
-    if value is None:
-        return None if default is None else np.full(int(np.count_nonzero(mask)), default)
-    return per_token(value, mask.shape, f"out.tokens[{name!r}]")[mask].astype(bool)
+def _mask(array: np.ndarray) -> np.ndarray:
+    mask = array.astype(bool, copy=False)
+    check_mask(array, mask)
+    return mask
 
 
-def _token_ids(value: Any, mask: np.ndarray) -> np.ndarray | None:
-    if value is None:
-        return None
-    return integers(per_token(value, mask.shape, "token_ids")[mask], "token_ids", np.int32)
+def _advantages(array: np.ndarray, inside: _Inside) -> np.ndarray:
+    whole = array if array.ndim == 2 else np.broadcast_to(array[:, None], inside.mask.shape)
+    return floats(inside.take(whole), "advantages")
 
 
-def _ids(value: Any, default: np.ndarray, name: str) -> np.ndarray:
-    ids = integers(default if value is None else as_array(value, name), name, np.int64)
-    if ids.shape != default.shape:
-        raise InvalidInputError(f"{name} must have shape [B] = {list(default.shape)}, got {list(ids.shape)}")
-    return ids
+def _selected(inside: _Inside) -> np.ndarray:
+    flags = inside.flags("out.selected")
+    return np.zeros(int(np.count_nonzero(inside.mask)), dtype=bool) if flags is None else flags
 
 
-def _response_rewards(value: Any, mask: np.ndarray, kept: np.ndarray) -> np.ndarray | None:
+def _token_ids(inside: _Inside) -> np.ndarray | None:
+    array = inside.get("token_ids")
+    if array is None or array.dtype == np.int32:
+        return array
+    check_range(array, "token_ids", np.int32)
+    return array.astype(np.int32)
+
+
+def _ids(array: np.ndarray | None, default: np.ndarray) -> np.ndarray:
+    return default if array is None else array.astype(np.int64)
+
+
+def _response_rewards(array: np.ndarray | None, mask: np.ndarray, kept: np.ndarray) -> np.ndarray | None:
     """One reward a response. [B, T]: either constant in each response, or rewards of tokens, then summed."""
-    if value is None:
+    if array is None:
         return None
-    array = as_array(value, "rewards")
-    if array.shape == mask.shape[:1]:
+    if array.ndim == 1:
         return floats(array[kept], "rewards")
-    tokens = per_token(array, mask.shape, "rewards")[kept].astype(np.float64)
+    tokens = array[kept].astype(np.float64)
     inside = mask[kept]
     first = tokens[np.arange(len(tokens)), inside.argmax(axis=1)]
     same = (tokens == first[:, None]) | (np.isnan(tokens) & np.isnan(first)[:, None])
@@ -123,21 +148,9 @@ def _response_rewards(value: Any, mask: np.ndarray, kept: np.ndarray) -> np.ndar
 
 
 def _kept_texts(texts: Sequence[str] | None, kept: np.ndarray) -> list[str] | None:
-    if texts is None:
-        return None
-    if isinstance(texts, str) or len(texts) != kept.size:
-        raise InvalidInputError(f"texts must be a list of B = {kept.size} strings, one a response")
-    for text in texts:
-        if not isinstance(text, str):
-            raise InvalidInputError(f"texts must hold strings, got {type(text).__name__}")
-    return [text for text, keep in zip(texts, kept, strict=True) if keep]
+    return None if texts is None else [text for text, keep in zip(texts, kept, strict=True) if keep]
 
 
-def _scalars(metrics: Mapping[str, Any] | None) -> dict[str, float]:
-    found = {}
-    for name, value in (metrics or {}).items():
-        array = as_array(value, f"metrics[{name!r}]")
-        if array.size != 1 or array.dtype.kind not in "fiub":
-            raise InvalidInputError(f"metrics[{name!r}] must be one number, got shape {list(array.shape)}")
-        found[str(name)] = float(array.reshape(()))
-    return found
+def _device_metrics(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    prefix = "metrics."
+    return {name.removeprefix(prefix): float(x) for name, x in arrays.items() if name.startswith(prefix)}

@@ -8,30 +8,35 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import RunFormatError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
+from .inventory import StoredFile
 from .marker import Marker
 from .merging import merge_partials
 from .paths import MARKERS, RESPONSES, TOKENS, parse_open_file, rank_file
 from .problem import Problem
-from .row_files import Rows, check_rows
+from .row_files import Rows, check_pages, check_rows
 from .run_info import read_json
 from .snapshot import Snapshot
+from .verified_files import VerifiedFiles
 
 
-def find_problems(snapshot: Snapshot) -> list[Problem]:
-    """All problems of a run, sorted; empty when all is well. Opens the footer of every Parquet file."""
+def find_problems(snapshot: Snapshot, verified: VerifiedFiles | None = None) -> list[Problem]:
+    """All problems of a run, sorted; empty when all is well. Opens the footer of every Parquet file.
+
+    With ``verified`` every page is read and compared with its checksum too, except of files it holds.
+    """
     checks: tuple[Callable[[Snapshot], Iterator[Problem]], ...] = (
         _stray_files,
         _without_marker,
         _leftovers,
         _missing_ranks,
         _superseded,
-        _damaged_rows,
         _values,
         _interrupted,
     )
     found = set(snapshot.unreadable)
     for check in checks:
         found.update(check(snapshot))
+    found.update(_damaged_rows(snapshot, verified))
     return sorted(found)
 
 
@@ -50,8 +55,20 @@ def _without_marker(snapshot: Snapshot) -> Iterator[Problem]:
         for file in snapshot.inventory.files[kind]:
             marker = rank_file(MARKERS, file.step, file.rank, file.attempt)
             if (file.step, file.rank, file.attempt) not in marked and marker not in unread:
-                text = f"step {file.step}, rank {file.rank}: no marker, so not finished and left out"
-                yield Problem("incomplete_step", file.path, text)
+                yield _unfinished(snapshot, file)
+
+
+def _unfinished(snapshot: Snapshot, file: StoredFile) -> Problem:
+    """A file of a step that was under way when its process died; a later attempt may hold the step."""
+    where = f"step {file.step}, rank {file.rank}"
+    whole = snapshot.history.whole.get(file.step, ())
+    later = [m.attempt for m in whole if m.rank == file.rank and m.attempt > file.attempt]
+    if not later:
+        return Problem("incomplete_step", file.path, f"{where}: no marker, so not finished and left out")
+    text = (
+        f"{where}: attempt {file.attempt} ended in this step, attempt {max(later)} holds it; delete the file"
+    )
+    return Problem("superseded", file.path, text)
 
 
 def _leftovers(snapshot: Snapshot) -> Iterator[Problem]:
@@ -89,7 +106,7 @@ def _superseded(snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem("superseded", f"evaluations/step-{e.step:06d}", text)
 
 
-def _damaged_rows(snapshot: Snapshot) -> Iterator[Problem]:
+def _damaged_rows(snapshot: Snapshot, verified: VerifiedFiles | None) -> Iterator[Problem]:
     checked = set()
     for marker in snapshot.markers:
         for ref, columns in ((marker.tokens, TOKEN_COLUMNS), (marker.responses, RESPONSE_COLUMNS)):
@@ -98,6 +115,9 @@ def _damaged_rows(snapshot: Snapshot) -> Iterator[Problem]:
             checked.add(ref.path)
             try:
                 check_rows(snapshot.folder, Rows(marker.step, marker.rank, ref), columns)
+                if verified is not None and ref.path not in verified:
+                    check_pages(snapshot.folder, ref.path, columns)
+                    verified.add(ref.path)
             except RunFormatError as error:
                 yield Problem("unreadable_file", ref.path, str(error))
 

@@ -15,15 +15,21 @@ from ..errors import RunFormatError, RunNotFoundError, UnknownNameError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .arrays import whole_number
 from .exact_cache import ExactCache
-from .history import Evaluation
+from .files import Location
+from .following import Places, follow_rows
+from .history import Evaluation, first_steps
+from .inventory import take_inventory
 from .marker import Marker
 from .merging import ExactRows, exact_rows_from_tokens, exact_rows_of, step_row, summary_frame, update_rows
-from .paths import MARKERS, RUN_FILE, local_path
+from .paths import MARKERS, RUN_FILE, location
 from .problem import Problem
 from .problems import find_problems
+from .remote import RemotePath
 from .row_files import Rows, stream_rows
 from .run_info import read_info
 from .snapshot import Snapshot, SnapshotReader
+from .summary_cache import Summary, SummaryCache, identity_of
+from .verified_files import VerifiedFiles
 
 __all__ = ["Problem", "Run", "open_run", "open_runs"]
 
@@ -33,11 +39,13 @@ _EXACT_COLUMNS = ("update", "logprob", "advantage", "covariance", "selected")
 class Run:
     """One run folder. Every call looks at the folder as it is now, so a run under way can be followed."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path: Path = local_path(path)
+    def __init__(self, path: str | os.PathLike[str] | RemotePath) -> None:
+        self.path: Location = location(path)
         self.info: dict[str, Any] = _read_run_file(self.path)
         self._snapshots = SnapshotReader(self.path)
         self._cache = ExactCache(self.path)
+        self._summaries = SummaryCache(self.path)
+        self._verified: VerifiedFiles | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, method={self.method!r})"
@@ -70,26 +78,22 @@ class Run:
         """
         if by not in ("step", "update"):
             raise UnknownNameError(f"by must be 'step' or 'update', got {by!r}")
-        rows: list[dict[str, object]] = []
-        for _, markers in sorted(self._snapshots.take().history.whole.items()):
-            exact = self._exact_rows(markers)
-            rows += [step_row(markers, exact)] if by == "step" else update_rows(markers, exact)
-        return summary_frame(rows, by)
+        return self._summary(by).frame.copy()
 
     def evaluations(self) -> pd.DataFrame:
         """All evaluations: step, split, metric, value, n."""
         columns = {"step": "int64", "split": "object", "metric": "object", "value": "float64", "n": "int64"}
-        found: tuple[Evaluation, ...] = self._snapshots.take().evaluations
+        found: list[Evaluation] = self._snapshots.evaluations(self._summary("step").first_steps)
         data = {c: pd.Series([getattr(e, c) for e in found], dtype=kind) for c, kind in columns.items()}
         return pd.DataFrame(data)
 
     def whole_steps(self) -> list[int]:
         """The steps that every rank has written; what `steps` summarizes, without reading the summaries."""
-        return sorted(self._whole())
+        return self._summary("step").frame["step"].tolist()
 
     def token_steps(self) -> list[int]:
         """The whole steps that have token rows."""
-        return sorted(step for step, markers in self._whole().items() if any(m.tokens for m in markers))
+        return list(self._summary("step").token_steps)
 
     def tokens(
         self, steps: int | Iterable[int] | None = None, columns: Sequence[str] | None = None
@@ -103,20 +107,55 @@ class Run:
         snapshot = self._readable(wanted)
         _check_stored(snapshot, wanted, self.path)
         rows = [Rows(m.step, m.rank, m.tokens) for m in _markers(snapshot, wanted) if m.tokens]
-        return stream_rows(self.path, rows, TOKEN_COLUMNS, columns)
+        return follow_rows(self.path, rows, TOKEN_COLUMNS, columns, lambda: self._places("tokens"))
 
     def responses(self) -> Iterator[pa.RecordBatch]:
         """Response rows by step and rank as record batches; columns: `schema.RESPONSE_COLUMNS`."""
         snapshot = self._readable(None)
         rows = [Rows(m.step, m.rank, m.responses) for m in _markers(snapshot, None) if m.responses]
-        return stream_rows(self.path, rows, RESPONSE_COLUMNS, None)
+        return follow_rows(self.path, rows, RESPONSE_COLUMNS, None, lambda: self._places("responses"))
 
-    def problems(self) -> list[Problem]:
-        """Everything that is wrong with the folder, by name; empty when all is well."""
-        return find_problems(self._snapshots.take())
+    def problems(self, pages: bool | None = None) -> list[Problem]:
+        """Everything that is wrong with the folder, by name; empty when all is well.
 
-    def _whole(self) -> dict[int, tuple[Marker, ...]]:
-        return self._snapshots.take().history.whole
+        ``pages``: whether every page of the row files is compared with its checksum, once a file, which reads
+        them whole; None: of a local run. Without it only footers and numbers of rows are looked at; a damaged
+        page raises `RunFormatError` when it is read, in any case.
+        """
+        if pages is None:
+            pages = not isinstance(self.path, RemotePath)
+        if not pages:
+            return find_problems(self._snapshots.take())
+        verified = VerifiedFiles(self.path) if self._verified is None else self._verified
+        self._verified = verified
+        found = find_problems(self._snapshots.take(), verified)
+        verified.save()
+        return found
+
+    def _places(self, kind: str) -> Places:
+        """Where the rows of each (step, rank) lie now."""
+        markers = _markers(self._snapshots.take(), None)
+        return {(m.step, m.rank): ref for m in markers if (ref := getattr(m, kind)) is not None}
+
+    def _summary(self, by: str) -> Summary:
+        """The summaries of the folder as it is now, from the cache where its files are the same."""
+        inventory = take_inventory(self.path)
+        several = any(attempt.get("world_size", 1) > 1 for attempt in self.info["attempts"])
+        identity = identity_of(self.path, inventory, several)
+        summary = self._summaries.get(by, identity)
+        if summary is None:
+            summary = self._summarize(by, self._snapshots.take(inventory))
+            self._summaries.put(by, identity, summary)
+        return summary
+
+    def _summarize(self, by: str, snapshot: Snapshot) -> Summary:
+        rows: list[dict[str, object]] = []
+        whole = sorted(snapshot.history.whole.items())
+        for _, markers in whole:
+            exact = self._exact_rows(markers)
+            rows += [step_row(markers, exact)] if by == "step" else update_rows(markers, exact)
+        stored = [step for step, markers in whole if any(m.tokens for m in markers)]
+        return Summary(summary_frame(rows, by), first_steps(snapshot.markers), stored)
 
     def _exact_rows(self, markers: tuple[Marker, ...]) -> ExactRows:
         """Top means and quadrants: from the marker of one rank, from all token rows of several, or none."""
@@ -143,43 +182,68 @@ class Run:
         return snapshot
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
-    """Open the run in a folder; `RunNotFoundError` if there is none, `RunFormatError` if foreign or newer."""
+def open_run(path: str | os.PathLike[str] | RemotePath) -> Run:
+    """Open the run in a folder or at a URL; `RunNotFoundError`, or `RunFormatError` if foreign or newer."""
     return Run(path)
 
 
-def open_runs(path: str | os.PathLike[str]) -> list[Run]:
-    """Every run at or below a folder, sorted by path; `RunNotFoundError` where there is none."""
-    folder = local_path(path)
+def open_runs(path: str | os.PathLike[str] | RemotePath) -> list[Run]:
+    """Every run at or below a folder or URL, sorted; `RunNotFoundError` where there is none."""
+    folder = location(path)
     if not folder.is_dir():
         raise RunNotFoundError(f"{folder}: no such folder")
-    found = []
-    for where, folders, files in os.walk(folder):
-        if RUN_FILE in files:
-            found.append(Path(where))
-            folders.clear()
+    found = _runs_below(folder)
     if not found:
         raise RunNotFoundError(
             f"{folder}: no run at or below this folder (no {RUN_FILE}); make one with el.Recorder"
         )
-    return [Run(where) for where in sorted(found)]
+    return [Run(where) for where in sorted(found, key=_parts)]
 
 
-def _read_run_file(folder: Path) -> dict[str, Any]:
-    if not folder.exists():
-        raise RunNotFoundError(f"{folder}: no such folder")
-    if not folder.is_dir():
-        raise RunNotFoundError(f"{folder}: a file, not the folder of a run")
+def _runs_below(folder: Location) -> list[Location]:
+    return [*(_remote_runs(folder) if isinstance(folder, RemotePath) else _local_runs(folder))]
+
+
+def _parts(folder: Location) -> list[str]:
+    return str(folder).split("/")
+
+
+def _local_runs(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        if RUN_FILE in files:
+            yield Path(where)
+            folders.clear()
+
+
+def _remote_runs(folder: RemotePath) -> Iterator[RemotePath]:
+    """Level by level, so that the files of a run are never listed."""
+    children = folder.children()
+    if any(name == RUN_FILE for name, _ in children):
+        yield folder
+        return
+    for name, stamp in children:
+        if stamp is None:
+            yield from _remote_runs(folder / name)
+
+
+def _read_run_file(folder: Location) -> dict[str, Any]:
     try:
         return read_info(folder)
     except FileNotFoundError:
-        below = next(folder.glob(f"*/**/{RUN_FILE}"), None)
-        mend = (
-            f"there is one at {below.parent}; open_runs opens all below"
-            if below
-            else "make one with el.Recorder"
-        )
-        raise RunNotFoundError(f"{folder}: no run here (no {RUN_FILE}); {mend}") from None
+        raise RunNotFoundError(_no_run(folder)) from None
+    except NotADirectoryError:
+        raise RunNotFoundError(f"{folder}: a file, not the folder of a run") from None
+
+
+def _no_run(folder: Location) -> str:
+    """Why there is no run in a folder, and what to do."""
+    if not folder.exists():
+        return f"{folder}: no such folder"
+    if not folder.is_dir():
+        return f"{folder}: a file, not the folder of a run"
+    below = next(iter(_runs_below(folder)), None)
+    mend = f"there is one at {below}; open_runs opens all below" if below else "make one with el.Recorder"
+    return f"{folder}: no run here (no {RUN_FILE}); {mend}"
 
 
 def _wanted(steps: int | Iterable[int] | None) -> set[int] | None:
@@ -190,7 +254,7 @@ def _wanted(steps: int | Iterable[int] | None) -> set[int] | None:
     return {whole_number(step, "steps", 0, 2**31 - 1) for step in asked}
 
 
-def _check_stored(snapshot: Snapshot, wanted: set[int] | None, folder: Path) -> None:
+def _check_stored(snapshot: Snapshot, wanted: set[int] | None, folder: Location) -> None:
     """`RunNotFoundError` for wanted steps without token rows."""
     stored = {step for step, markers in snapshot.history.whole.items() if any(m.tokens for m in markers)}
     absent = sorted((wanted or set()) - stored)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import atexit
 import math
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from ..errors import InvalidInputError, MissingInputError, RecorderError
+from ..errors import EntropylabError, InvalidInputError, MissingInputError, RecorderError, UnknownNameError
 from ..schema import FORMAT_VERSION
 from .arrays import whole_number
 from .background import WriterThread
-from .paths import evaluation_file, local_path
-from .pieces import Piece, make_piece
+from .inputs import MicroStep, checked_texts, fields_of, split_metrics
+from .paths import evaluation_file, location
+from .pieces import make_piece
 from .run_info import FORMAT_FIELD, now, strict_json
 from .session import Session
+from .staging import Staged, Staging
 from .step_files import load_arrow, write_step
 from .token_sampling import TokenSampling
 from .writer import write_json
@@ -31,7 +34,12 @@ class Recorder:
     """Writes a run folder: copies in `record`, writes on one thread, atomic and durable a step at a time.
 
     ``config`` must be strict JSON. ``rank`` and ``world_size`` name this process among those that write to
-    the folder. In a folder that holds a run already the recorder goes on as a new attempt.
+    the folder. In a folder that holds a run already the recorder goes on as a new attempt. Memory holds the
+    step under way and the one that is being written, no more: `end_step` waits for the disk.
+
+    ``on_error``: "raise" raises what the writer met (disk full, no permission) as `RecorderError` at the next
+    call and at close; "warn" warns once, stops recording and lets training go on. A folder that cannot be
+    written at the start raises in either case, and so does a wrong argument.
     """
 
     def __init__(
@@ -44,12 +52,16 @@ class Recorder:
         token_sampling: TokenSampling | None = None,
         method: str | None = None,
         parent: str | None = None,
+        on_error: Literal["raise", "warn"] = "raise",
     ) -> None:
         world_size = whole_number(world_size, "world_size", 1, _INT16)
         rank = whole_number(rank, "rank", 0, world_size - 1)
         config = strict_json({} if config is None else config, "config")
+        if on_error not in ("raise", "warn"):
+            raise UnknownNameError(f"on_error must be 'raise' or 'warn', got {on_error!r}")
         self._sampling = token_sampling or TokenSampling()
-        self.path = local_path(path)
+        self._on_error = on_error
+        self.path = location(path)
         self._session = Session(
             self.path,
             rank=rank,
@@ -59,11 +71,12 @@ class Recorder:
             parent=parent,
             sampling=self._sampling,
         )
-        self._pieces: list[Piece] = []
+        self._staging = Staging()
+        self._staged: list[Staged] = []
         self._step: int | None = None
         self._last_step = -1
         self._rows_of_step = 0
-        self._closed = False
+        self._closed = self._given_up = False
         self._pid = os.getpid()
         load_arrow()
         self._writer = WriterThread(f"entropylab-writer-{rank}")
@@ -73,6 +86,11 @@ class Recorder:
     def attempt(self) -> int:
         """The number of this attempt, from 1."""
         return self._session.origin.attempt
+
+    @property
+    def stopped(self) -> bool:
+        """Whether recording has stopped after a failure, with ``on_error="warn"``."""
+        return self._given_up
 
     def record(
         self,
@@ -96,29 +114,48 @@ class Recorder:
         micro_step: int = 0,
         rollout: int | None = None,
         metrics: Mapping[str, Any] | None = None,
+        keep_empty: bool = False,
     ) -> None:
-        """Keep the tokens of one micro-step; all inputs are copied when it returns.
+        """Keep the tokens of one micro-step; the caller may overwrite all inputs when it returns.
 
         Tensors of any float type and device, or NumPy arrays: [B, T], advantages also [B]; rewards [B], or
         [B, T] either constant in each response or rewards of tokens, which are then summed. ``out`` is the
         result of `policy_loss`; None where one only observes: the covariance is then centred over this rank's
-        tokens of the update. ``metrics`` are scalars of the update. Responses without a token inside the mask
-        are left out; a micro-step may be empty. The first record of a new step ends the one before.
+        tokens of the update. ``metrics`` are scalars of the update. ``texts``: the responses as strings, kept
+        only where given. Responses without a token inside the mask are left out unless ``keep_empty`` (logs
+        that hold texts without tokens); a micro-step may be empty. The first record of a new step ends the
+        one before.
+
+        A wrong shape or type raises here, and so does a wrong value in host memory (a mask that is not 0/1,
+        an id that does not fit). A wrong value on a device is found on the writer thread, since reading it
+        here would wait for the device: it raises at the next call, and its step is not stored.
         """
         given = {k: v for k, v in locals().items() if k not in ("self", "step", "out")}
         step = whole_number(step, "step", 0, _INT32)
-        given["update"] = whole_number(update, "update", 0, _INT16)
-        given["micro_step"] = whole_number(micro_step, "micro_step", 0, _INT16)
-        given["rollout"] = None if rollout is None else whole_number(rollout, "rollout", 0, _INT32)
-        self._check_open()
-        self._check_order(step, given["update"], given["micro_step"])
-        rows = _rows(logprobs)
-        piece = make_piece(given, _loss_tokens(out), self._default_ids(step, rows))
+        update = whole_number(update, "update", 0, _INT16)
+        micro_step = whole_number(micro_step, "micro_step", 0, _INT16)
+        rollout = None if rollout is None else whole_number(rollout, "rollout", 0, _INT32)
+        if not self._going():
+            return
+        self._check_order(step, update, micro_step)
+        fields = fields_of(given, _loss_tokens(out))
+        rows = int(fields["logprobs"].view.shape[0])
+        scalars, device_scalars = split_metrics(metrics)
+        call = MicroStep(
+            update=update,
+            micro_step=micro_step,
+            rollout=rollout,
+            default_ids=self._default_ids(step, rows),
+            texts=checked_texts(texts, rows),
+            keep_empty=keep_empty,
+            metrics=scalars,
+        )
+        staged = self._staging.copy(call, {**fields, **device_scalars})
         if self._step is not None and self._step != step:
             self.end_step(self._step)
         self._rows_of_step = rows + (self._rows_of_step if self._step == step else 0)
         self._step = step
-        self._pieces.append(piece)
+        self._staged.append(staged)
 
     def evaluate(
         self, step: int, *, split: str = "validation", metric: str = "accuracy", value: float, n: int
@@ -134,7 +171,8 @@ class Recorder:
         for name, text in (("split", split), ("metric", metric)):
             if not isinstance(text, str) or not 0 < len(text) <= 60:
                 raise InvalidInputError(f"{name} must be a string of 1 to 60 characters, got {text!r}")
-        self._check_open()
+        if not self._going():
+            return
         row = {"step": step, "split": split, "metric": metric, "value": number, "n": n}
         content = {FORMAT_FIELD: FORMAT_VERSION, "kind": "evaluation", **row}
         content |= {"attempt": self.attempt, "created": now()}
@@ -143,23 +181,24 @@ class Recorder:
 
     def end_step(self, step: int) -> None:
         """End a step and write it in the background; when this returns, all steps before it are durable."""
-        self._check_open()
         step = whole_number(step, "step", 0, _INT32)
-        if self._step is None and step == self._last_step:
+        if not self._going() or (self._step is None and step == self._last_step):
             return
         if step != self._step:
             under_way = "no step" if self._step is None else f"step {self._step}"
             raise RecorderError(f"end_step({step}): {under_way} is under way; record the step's tokens first")
-        self._writer.wait()
-        pieces, self._pieces, self._step, self._last_step = self._pieces, [], None, step
-        self._writer.submit(lambda: self._write_step(step, pieces))
+        staged, self._staged, self._step, self._last_step = self._staged, [], None, step
+        self._staging.send(staged)
+        if self._tolerate(self._writer.wait):
+            self._writer.submit(lambda: self._write_step(step, staged))
 
     def flush(self) -> None:
         """End the step under way and wait until everything is durable."""
-        self._check_open()
+        if not self._going():
+            return
         if self._step is not None:
             self.end_step(self._step)
-        self._writer.wait()
+        self._tolerate(self._writer.wait)
 
     def close(self) -> None:
         """Flush, end the writer thread, and mark the run as closed; a second call does nothing."""
@@ -167,7 +206,8 @@ class Recorder:
             return
         try:
             self.flush()
-            self._session.end()
+            if not self._given_up:
+                self._tolerate(self._session.end)
         finally:
             self._stop()
 
@@ -186,23 +226,47 @@ class Recorder:
         """Write the steps that have ended, drop the one under way, and leave a note that says so."""
         if self._closed or os.getpid() != self._pid:
             return
-        self._stop()
-        self._session.interrupt(reason, self._step)
+        self._stop(reason)
 
-    def _write_step(self, step: int, pieces: list[Piece]) -> None:
+    def _write_step(self, step: int, staged: list[Staged]) -> None:
         """On the writer thread: the step's files, and in `_run.json` what the covariance was centred over."""
-        marker = write_step(self._session.origin, step, pieces, self._sampling)
+        pieces = [make_piece(s.call, s.arrays()) for s in staged]
+        session = self._session
+        marker = write_step(session.origin, step, pieces, self._sampling, session.run_attempt.newest())
         self._session.note_covariance_sets(u.covariance_set for u in marker.updates)
+        pieces.clear()
+        self._staging.release(staged)
 
-    def _stop(self) -> None:
+    def _stop(self, interruption: str | None = None) -> None:
+        """End the writer thread and let go of the rank."""
         self._closed = True
+        self._staged = []
         atexit.unregister(self._abandon)
         self._writer.stop()
+        if interruption is not None:
+            self._session.interrupt(interruption, self._step)
+        self._session.release()
 
-    def _check_open(self) -> None:
+    def _going(self) -> bool:
+        """Whether what follows is recorded; raises where the recorder is closed or the writer has failed."""
         if self._closed:
             raise RecorderError(f"the recorder of {self.path} is closed; open a new Recorder to go on")
-        self._writer.check()
+        return self._tolerate(self._writer.check)
+
+    def _tolerate(self, call: Callable[[], object]) -> bool:
+        """Whether a call that may meet the writer's failure went well; with "warn" it never raises."""
+        if self._given_up:
+            return False
+        try:
+            call()
+        except EntropylabError as error:
+            if self._on_error == "raise":
+                raise
+            self._given_up, self._staged = True, []
+            text = f"recording to {self.path} has stopped, training goes on: {error}"
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            return False
+        return True
 
     def _check_order(self, step: int, update: int, micro_step: int) -> None:
         if step <= self._last_step or (self._step is not None and step < self._step):
@@ -211,7 +275,7 @@ class Recorder:
                 "after a restart open a new Recorder, which supersedes the steps that are repeated"
             )
         same = self._step == step and any(
-            (p.update, p.micro_step) == (update, micro_step) for p in self._pieces
+            (s.call.update, s.call.micro_step) == (update, micro_step) for s in self._staged
         )
         if same:
             raise RecorderError(
@@ -225,12 +289,6 @@ class Recorder:
         first = self._rows_of_step if self._step == step else 0
         index = np.arange(first, first + rows, dtype=np.int64)
         return (np.int64(step) << 32) + index * origin.world_size + origin.rank
-
-
-def _rows(logprobs: Any) -> int:
-    shape = getattr(logprobs, "shape", None)
-    shape = np.shape(logprobs) if shape is None else shape
-    return int(shape[0]) if len(shape) else 0
 
 
 def _loss_tokens(out: Any) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ..errors import RunFormatError, UnknownNameError
 from ..schema import FORMAT_KEY, Column
+from .files import Location, parquet_source
 from .marker import FileRef
 from .run_info import check_format
 
@@ -28,32 +28,46 @@ class Rows:
     ref: FileRef
 
 
-def open_parquet(path: Path, columns: Sequence[Column] = ()) -> pq.ParquetFile:
+def open_parquet(path: Location, columns: Sequence[Column] = ()) -> pq.ParquetFile:
     """Open a Parquet file of the log; `RunFormatError` naming it if missing, damaged, foreign or newer."""
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(parquet_source(path), page_checksum_verification=True)
     except FileNotFoundError as error:
         raise RunFormatError(f"{path}: missing, although a marker names it") from error
-    except (OSError, pa.ArrowException) as error:
+    except PermissionError as error:
+        raise RunFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise RunFormatError(
             f"{path}: not a whole Parquet file, so truncated or foreign ({error})"
         ) from error
     try:
-        version = (file.metadata.metadata or {}).get(FORMAT_KEY)
-        if version is None:
-            raise RunFormatError(f"{path}: a Parquet file that entropylab did not write")
-        check_format(int(version) if version.isdigit() else version, path)
-        names = set(file.schema_arrow.names)
-        missing = [c.name for c in columns if c.name not in names]
-        if missing:
-            raise RunFormatError(f"{path}: the columns {missing} are missing")
+        _check_schema(path, file, columns)
     except RunFormatError:
         file.close()
         raise
+    except (OSError, pa.ArrowException, ValueError) as error:
+        file.close()
+        raise RunFormatError(f"{path}: its footer is damaged ({error})") from error
     return file
 
 
-def check_rows(folder: Path, rows: Rows, columns: Sequence[Column]) -> None:
+def _check_schema(path: Location, file: pq.ParquetFile, columns: Sequence[Column]) -> None:
+    """`RunFormatError` unless the file is of this format and holds the columns with their types."""
+    version = (file.metadata.metadata or {}).get(FORMAT_KEY)
+    if version is None:
+        raise RunFormatError(f"{path}: a Parquet file that entropylab did not write")
+    check_format(int(version) if version.isdigit() else version, path)
+    schema = file.schema_arrow
+    types = dict(zip(schema.names, schema.types, strict=True))
+    missing = [c.name for c in columns if c.name not in types]
+    if missing:
+        raise RunFormatError(f"{path}: the columns {missing} are missing")
+    wrong = [f"{c.name} is {types[c.name]}, not {c.type}" for c in columns if types[c.name] != c.type]
+    if wrong:
+        raise RunFormatError(f"{path}: the type of a column is wrong: {'; '.join(wrong)}")
+
+
+def check_rows(folder: Location, rows: Rows, columns: Sequence[Column]) -> None:
     """`RunFormatError` where the file's footer is damaged or holds fewer rows than promised; reads no row."""
     path = folder / rows.ref.path
     with open_parquet(path, columns) as file:
@@ -61,10 +75,23 @@ def check_rows(folder: Path, rows: Rows, columns: Sequence[Column]) -> None:
         whole = not _is_shared(rows.ref)
         if found < rows.ref.rows or (whole and found != rows.ref.rows):
             raise RunFormatError(f"{path}: holds {found} rows, its marker says {rows.ref.rows}")
+        if whole:
+            _check_owner(path, file, rows)
+
+
+def check_pages(folder: Location, name: str, columns: Sequence[Column]) -> None:
+    """`RunFormatError` where a page of a file does not agree with its checksum; reads every row."""
+    path = folder / name
+    with open_parquet(path, columns) as file:
+        try:
+            for _ in file.iter_batches(BATCH_ROWS):
+                pass
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error
 
 
 def stream_rows(
-    folder: Path, wanted: Sequence[Rows], columns: Sequence[Column], names: Sequence[str] | None
+    folder: Location, wanted: Sequence[Rows], columns: Sequence[Column], names: Sequence[str] | None
 ) -> Iterator[pa.RecordBatch]:
     """The wanted rows in the order given, as record batches with the named columns (None: all).
 
@@ -79,19 +106,21 @@ def stream_rows(
 
 
 def _stream(
-    folder: Path, wanted: Sequence[Rows], columns: Sequence[Column], names: list[str]
+    folder: Location, wanted: Sequence[Rows], columns: Sequence[Column], names: list[str]
 ) -> Iterator[pa.RecordBatch]:
     for path, group in groupby(wanted, lambda rows: rows.ref.path):
         yield from _stream_file(folder / path, list(group), columns, names)
 
 
 def _stream_file(
-    path: Path, wanted: Sequence[Rows], columns: Sequence[Column], names: list[str]
+    path: Location, wanted: Sequence[Rows], columns: Sequence[Column], names: list[str]
 ) -> Iterator[pa.RecordBatch]:
     expected = sum(rows.ref.rows for rows in wanted)
     with open_parquet(path, columns) as file:
         found = 0
         whole = file.metadata.num_rows == expected
+        if not _is_shared(wanted[0].ref):
+            _check_owner(path, file, wanted[0])
         for batch in _batches(path, file, wanted, names, whole):
             found += batch.num_rows
             if batch.num_rows:
@@ -103,8 +132,28 @@ def _stream_file(
         )
 
 
+def _check_owner(path: Location, file: pq.ParquetFile, rows: Rows) -> None:
+    """`RunFormatError` where the footer's bounds of step and rank are not those of the marker: a copy."""
+    for name, wanted in (("step", rows.step), ("rank", rows.rank)):
+        for low, high in _bounds(path, file, name):
+            if (low, high) != (wanted, wanted):
+                raise RunFormatError(
+                    f"{path}: holds rows of {name} {low} to {high}, its marker says {wanted}"
+                )
+
+
+def _bounds(path: Location, file: pq.ParquetFile, name: str) -> list[tuple[int, int]]:
+    """(lowest, highest) value of a column in each row group that tells them."""
+    index = file.schema_arrow.names.index(name)
+    try:
+        groups = [file.metadata.row_group(i).column(index).statistics for i in range(file.num_row_groups)]
+        return [(s.min, s.max) for s in groups if s is not None and s.has_min_max]
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise RunFormatError(f"{path}: its footer is damaged ({error})") from error
+
+
 def _batches(
-    path: Path, file: pq.ParquetFile, wanted: Sequence[Rows], names: list[str], whole: bool
+    path: Location, file: pq.ParquetFile, wanted: Sequence[Rows], names: list[str], whole: bool
 ) -> Iterator[pa.RecordBatch]:
     try:
         if whole:
@@ -115,7 +164,7 @@ def _batches(
         read = list(dict.fromkeys([*names, "step", "rank"]))
         for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=read):
             yield batch.filter(_inside(batch, keys)).select(names)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error
 
 

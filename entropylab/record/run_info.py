@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import sys
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,8 @@ import pyarrow as pa
 from .. import __version__
 from ..errors import InvalidInputError, RunFormatError
 from ..schema import FORMAT_VERSION
+from .checksum import CHECKSUM, is_intact
+from .files import Location
 from .paths import RUN_FILE
 from .token_sampling import TokenSampling
 
@@ -78,11 +78,7 @@ def attempt_info(
         "method": method,
         "config": config,
         "world_size": world_size,
-        "token_sampling": {
-            "every_steps": sampling.every_steps,
-            "response_fraction": sampling.response_fraction,
-            "seed": sampling.seed,
-        },
+        "token_sampling": sampling.to_dict(),
         "software": software_versions(),
     }
 
@@ -106,7 +102,7 @@ def merge_info(
     }
 
 
-def read_info(folder: Path) -> dict[str, Any]:
+def read_info(folder: Location) -> dict[str, Any]:
     """The content of `_run.json`; `FileNotFoundError` if there is none, `RunFormatError` if not ours."""
     path = folder / RUN_FILE
     info = read_json(path)
@@ -115,26 +111,40 @@ def read_info(folder: Path) -> dict[str, Any]:
             raise RunFormatError(
                 f"{path}: the field '{key}' is missing or of the wrong type; not a run of entropylab"
             )
+    if not info["attempts"] or not all(_is_attempt(a) for a in info["attempts"]):
+        raise RunFormatError(f"{path}: 'attempts' must list the attempts of rank 0, each with its number")
     return info
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def _is_attempt(value: object) -> bool:
+    number = value.get("attempt") if isinstance(value, dict) else None
+    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number < 2**31
+
+
+def read_json(path: Location) -> dict[str, Any]:
     """One JSON object of the log format; `RunFormatError` naming the file if unreadable, foreign or newer."""
     try:
-        value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        data = path.read_bytes()
+        value = json.loads(data, parse_constant=_refuse_constant)
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
             raise
-        raise RunFormatError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+        raise RunFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
         raise RunFormatError(f"{path}: not valid JSON, so truncated or foreign ({error})") from error
     if not isinstance(value, dict) or FORMAT_FIELD not in value:
         raise RunFormatError(f"{path}: a JSON file that entropylab did not write (no '{FORMAT_FIELD}')")
     check_format(value[FORMAT_FIELD], path)
+    if not is_intact(data, sealed=CHECKSUM in value):
+        raise RunFormatError(
+            f"{path}: its checksum is not that of its text, so it was changed after it was written; "
+            f"if that was on purpose, take out the field '{CHECKSUM}'"
+        )
+    value.pop(CHECKSUM, None)
     return value
 
 
-def check_format(version: object, path: str | os.PathLike[str]) -> None:
+def check_format(version: object, path: object) -> None:
     """`RunFormatError` where the version is not a number, or newer than this program reads."""
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise RunFormatError(f"{path}: the format version {version!r} is not a whole number >= 1")

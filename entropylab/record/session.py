@@ -12,7 +12,10 @@ from ..errors import RecorderError
 from ..schema import FORMAT_VERSION
 from .attempts import last_attempt
 from .covariance_set import combine
-from .paths import RUN_FILE, open_file
+from .files import Location
+from .paths import RUN_FILE, lock_file, open_file
+from .rank_lock import RankLock
+from .run_attempt import RunAttempt
 from .run_info import FORMAT_FIELD, attempt_info, merge_info, now, read_info
 from .step_files import Origin
 from .token_sampling import TokenSampling
@@ -28,7 +31,7 @@ class Session:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Location,
         *,
         rank: int,
         world_size: int,
@@ -37,12 +40,16 @@ class Session:
         parent: str | None,
         sampling: TokenSampling,
     ) -> None:
-        previous = read_info(folder) if (folder / RUN_FILE).exists() else None
         self._info: dict[str, Any] | None = None
+        self._lock: RankLock | None = None
         try:
+            previous = read_info(folder) if (folder / RUN_FILE).is_file() else None
             make_folder(folder)
+            if isinstance(folder, Path):
+                self._lock = RankLock(folder / lock_file(rank), rank)
             attempt = last_attempt(folder, rank) + 1
             self.origin = Origin(folder, rank, attempt, world_size, now())
+            self.run_attempt = RunAttempt(folder, rank, attempt)
             if rank == 0:
                 newest = attempt_info(
                     attempt, method=method, config=config, world_size=world_size, sampling=sampling
@@ -51,9 +58,13 @@ class Session:
                 write_json(folder / RUN_FILE, self._info)
             self._write_open_file({})
         except OSError as error:
+            self.release()
             raise RecorderError(
                 f"cannot write a run to {folder}: {error}; check the path and rights"
             ) from error
+        except BaseException:
+            self.release()
+            raise
 
     def note_covariance_sets(self, labels: Iterable[str | None]) -> None:
         """Say in `_run.json` what the covariance was centred over, where that is news."""
@@ -68,6 +79,11 @@ class Session:
         """Everything is written: the open recorder's file goes."""
         self._open_path.unlink(missing_ok=True)
 
+    def release(self) -> None:
+        """Let go of the rank, so that another recorder may take it."""
+        if self._lock is not None:
+            self._lock.release()
+
     def interrupt(self, reason: str, step_under_way: int | None) -> None:
         """Leave a note of what was lost; if that fails the open recorder's file still tells of it."""
         try:
@@ -76,7 +92,7 @@ class Session:
             return
 
     @property
-    def _open_path(self) -> Path:
+    def _open_path(self) -> Location:
         return self.origin.folder / open_file(self.origin.rank, self.origin.attempt)
 
     def _write_open_file(self, note: Mapping[str, Any]) -> None:

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from ..errors import RunFormatError
+from .fields import number, text, whole
+from .files import Location, Stamp, stamp_of
 from .history import Evaluation, History, first_steps, resolve, resolve_evaluations
 from .inventory import Inventory, take_inventory
 from .marker import Marker
-from .paths import EVALUATIONS, MARKERS
+from .paths import EVALUATIONS, MARKERS, evaluation_file, rank_file
 from .problem import Problem
+from .remote import RemotePath
 from .row_files import open_parquet
 from .run_info import read_json
+
+_CONNECTIONS = 16
+"""Small files of an object store that are fetched at one time."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """What a run folder holds at one moment."""
 
-    folder: Path
+    folder: Location
     inventory: Inventory
     markers: tuple[Marker, ...]
     history: History
@@ -36,24 +42,19 @@ class Snapshot:
 class SnapshotReader:
     """Takes snapshots of one folder; a file that has not changed is parsed once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self._folder = folder
-        self._parsed: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._parsed: dict[str, tuple[Stamp | None, Any]] = {}
 
-    def take(self) -> Snapshot:
-        """The state of the folder now."""
-        inventory = take_inventory(self._folder)
-        unreadable: list[Problem] = []
+    def take(self, inventory: Inventory | None = None) -> Snapshot:
+        """The state of the folder now, or as an inventory taken a moment ago lists it."""
+        inventory = inventory or take_inventory(self._folder)
+        unreadable = [_unlisted(self._folder, name, e) for name, e in inventory.unreadable.items()]
         plain, merged = self._load(inventory, MARKERS, _read_marker, _read_compacted_markers, unreadable)
         unique = tuple(
             {m.key: m for m in [*plain, *merged]}.values()
         )  # a merged marker names the files that stay
-        plain, merged = self._load(
-            inventory, EVALUATIONS, _read_evaluation, _read_compacted_evaluations, unreadable
-        )
-        evaluations = list(
-            {e.key: e for e in [*merged, *plain]}.values()
-        )  # a plain one may have been repeated
+        evaluations = self._load_evaluations(inventory, unreadable)
         current, superseded = resolve_evaluations(evaluations, first_steps(unique))
         return Snapshot(
             folder=self._folder,
@@ -65,73 +66,117 @@ class SnapshotReader:
             unreadable=tuple(unreadable),
         )
 
+    def evaluations(self, first: dict[int, int]) -> list[Evaluation]:
+        """The evaluations that count now, given the first step of each attempt; no marker is read."""
+        return resolve_evaluations(self._load_evaluations(take_inventory(self._folder), []), first)[0]
+
+    def _load_evaluations(self, inventory: Inventory, unreadable: list[Problem]) -> list[Evaluation]:
+        plain, merged = self._load(
+            inventory, EVALUATIONS, _read_evaluation, _read_compacted_evaluations, unreadable
+        )
+        return list({e.key: e for e in [*merged, *plain]}.values())  # a plain one may have been repeated
+
     def _load(
         self,
         inventory: Inventory,
         kind: str,
-        read_one: Callable[[Path], Any],
-        read_compacted: Callable[[Path], list[Any]],
+        read_one: Callable[[Location], Any],
+        read_compacted: Callable[[Location], list[Any]],
         unreadable: list[Problem],
     ) -> tuple[list[Any], list[Any]]:
         """Every readable record of a kind: (of plain files, of compacted files)."""
-        plain: list[Any] = []
-        for stored in inventory.files[kind]:
-            plain += self._parse(stored.path, lambda path: [read_one(path)], unreadable)
-        merged: list[Any] = []
-        for name in inventory.compacted[kind]:
-            merged += self._parse(name, read_compacted, unreadable)
-        return plain, merged
+        names = [stored.path for stored in inventory.files[kind]]
+        plain = self._parse_all(inventory, names, lambda path: [read_one(path)], unreadable)
+        return plain, self._parse_all(inventory, inventory.compacted[kind], read_compacted, unreadable)
 
-    def _parse(self, name: str, read: Callable[[Path], list[Any]], unreadable: list[Problem]) -> list[Any]:
+    def _parse_all(
+        self,
+        inventory: Inventory,
+        names: Sequence[str],
+        read: Callable[[Location], list[Any]],
+        unreadable: list[Problem],
+    ) -> list[Any]:
+        """The records of files; those of an object store are fetched side by side."""
+
+        def parse(name: str) -> list[Any] | Problem:
+            return self._parse(name, inventory.stamps.get(name), read)
+
+        if isinstance(self._folder, RemotePath) and len(names) > 1:
+            with ThreadPoolExecutor(_CONNECTIONS) as pool:
+                parsed = list(pool.map(parse, names))
+        else:
+            parsed = [parse(name) for name in names]
+        unreadable += [p for p in parsed if isinstance(p, Problem)]
+        return [record for p in parsed if not isinstance(p, Problem) for record in p]
+
+    def _parse(
+        self, name: str, stamp: Stamp | None, read: Callable[[Location], list[Any]]
+    ) -> list[Any] | Problem:
         path = self._folder / name
         try:
-            stat = path.stat()
-            stamp = (stat.st_size, stat.st_mtime_ns)
-            if name not in self._parsed or self._parsed[name][0] != stamp:
-                self._parsed[name] = (stamp, read(path))
-            return self._parsed[name][1]
+            stamp = stamp or stamp_of(path)
+            known = self._parsed.get(name)
+            if known is None or known[0] != stamp or stamp is None or stamp[1] is None:
+                known = self._parsed[name] = (stamp, read(path))
+            return known[1]
         except FileNotFoundError:
             return []  # compacted or replaced since the inventory was taken
         except RunFormatError as error:
-            unreadable.append(Problem("unreadable_file", name, str(error)))
-            return []
+            return Problem("unreadable_file", name, str(error))
+        except OSError as error:
+            return Problem("unreadable_file", name, f"{path}: cannot be read ({error.strerror or error})")
 
 
-def _read_marker(path: Path) -> Marker:
-    return Marker.from_json(read_json(path), str(path))
+def _unlisted(folder: Location, name: str, error: OSError) -> Problem:
+    text = f"{folder / name}: its files cannot be listed ({error.strerror or error})"
+    return Problem("unreadable_file", name, text)
 
 
-def _read_evaluation(path: Path) -> Evaluation:
-    return evaluation_of(read_json(path), str(path))
+def _read_marker(path: Location) -> Marker:
+    marker = Marker.from_json(read_json(path), str(path))
+    _check_place(path, rank_file(MARKERS, marker.step, marker.rank, marker.attempt))
+    return marker
+
+
+def _read_evaluation(path: Location) -> Evaluation:
+    found = evaluation_of(read_json(path), str(path))
+    _check_place(path, evaluation_file(found.step, found.split, found.metric, found.attempt))
+    return found
+
+
+def _check_place(path: Location, name: str) -> None:
+    """`RunFormatError` where an intact file lies under another name than its content says: a copy."""
+    if [path.parent.name, path.name] != name.split("/")[1:]:
+        raise RunFormatError(f"{path}: holds what belongs at {name}, so it was copied or renamed")
 
 
 def evaluation_of(value: dict[str, Any], source: str) -> Evaluation:
     """The evaluation of a JSON object or row; `RunFormatError` naming ``source`` where a field is wrong."""
     try:
         return Evaluation(
-            step=int(value["step"]),
-            split=str(value["split"]),
-            metric=str(value["metric"]),
-            value=float(value["value"]),
-            n=int(value["n"]),
-            attempt=int(value["attempt"]),
+            step=whole(value, "step", 0, 2**31 - 1),
+            split=text(value, "split"),
+            metric=text(value, "metric"),
+            value=float(number(value["value"], "value")),
+            n=whole(value, "n", 1),
+            attempt=whole(value, "attempt", 1, 2**31 - 1),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunFormatError(f"{source}: not a whole evaluation of entropylab ({error!r})") from error
 
 
-def _read_compacted_markers(path: Path) -> list[Marker]:
+def _read_compacted_markers(path: Location) -> list[Marker]:
     return [Marker.from_json(json.loads(text), str(path)) for text in read_table(path)["marker"].to_pylist()]
 
 
-def _read_compacted_evaluations(path: Path) -> list[Evaluation]:
+def _read_compacted_evaluations(path: Location) -> list[Evaluation]:
     return [evaluation_of(row, str(path)) for row in read_table(path).to_pylist()]
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Location) -> pa.Table:
     """A small Parquet file of the log format; `RunFormatError` naming it where it cannot be read."""
     with open_parquet(path) as file:
         try:
             return file.read()
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, ValueError) as error:
             raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error

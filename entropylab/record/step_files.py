@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS, arrow_schema
 from .covariance_set import find_covariance_set
+from .files import Location
+from .inclusion import inclusion
 from .marker import FileRef, Marker, UpdateSummary
 from .paths import MARKERS, RESPONSES, TOKENS, rank_file
 from .pieces import Piece
@@ -25,7 +26,7 @@ from .writer import write_json, write_parquet
 class Origin:
     """Who writes: the run's folder, the rank, its attempt and when that began, and the number of ranks."""
 
-    folder: Path
+    folder: Location
     rank: int
     attempt: int
     world_size: int
@@ -37,7 +38,13 @@ def load_arrow() -> None:
     pa.scalar(0)
 
 
-def write_step(origin: Origin, step: int, pieces: Sequence[Piece], sampling: TokenSampling) -> Marker:
+def write_step(
+    origin: Origin,
+    step: int,
+    pieces: Sequence[Piece],
+    sampling: TokenSampling,
+    run_attempt: int | None = None,
+) -> Marker:
     """Write the files of one step; when it returns the step is durable."""
     pieces = fill_covariance(sorted(pieces, key=lambda p: (p.update, p.micro_step)))
     tokens = _write(origin, TOKENS, step, token_table(step, origin.rank, pieces, sampling))
@@ -57,6 +64,7 @@ def write_step(origin: Origin, step: int, pieces: Sequence[Piece], sampling: Tok
             summarize_update(update, list(group), origin.world_size)
             for update, group in groupby(pieces, lambda p: p.update)
         ),
+        run_attempt=run_attempt,
     )
     write_json(origin.folder / rank_file(MARKERS, step, origin.rank, origin.attempt), marker.to_json())
     return marker
@@ -130,12 +138,13 @@ def token_table(step: int, rank: int, pieces: Sequence[Piece], sampling: TokenSa
     schema = arrow_schema(TOKEN_COLUMNS)
     if not sampling.stores(step):
         return schema.empty_table()
-    return pa.concat_tables([_token_rows(step, rank, p, sampling) for p in pieces]).cast(schema)
+    included = zip(pieces, inclusion(step, pieces, sampling), strict=True)
+    return pa.concat_tables([_token_rows(step, rank, p, *kept) for p, kept in included]).cast(schema)
 
 
-def _token_rows(step: int, rank: int, piece: Piece, sampling: TokenSampling) -> pa.Table:
+def _token_rows(step: int, rank: int, piece: Piece, keep: np.ndarray, weights: np.ndarray | None) -> pa.Table:
+    """The rows of the tokens to ``keep``, with the sampling weights of those."""
     t = piece.tokens
-    keep = sampling.keep(step, piece.sample_id)[t.response]
     columns = {
         "step": step,
         "update": piece.update,
@@ -158,10 +167,11 @@ def _token_rows(step: int, rank: int, piece: Piece, sampling: TokenSampling) -> 
         "selected": t.selected,
         "clipped": t.clipped,
         "weight": piece.weight,
-        "sampling_weight": sampling.weight,
     }
-    chosen = {name: x[keep] if isinstance(x, np.ndarray) else x for name, x in columns.items()}
-    return _table(arrow_schema(TOKEN_COLUMNS), chosen, int(np.count_nonzero(keep)))
+    if not keep.all():
+        columns = {name: x[keep] if isinstance(x, np.ndarray) else x for name, x in columns.items()}
+    columns["sampling_weight"] = weights
+    return _table(arrow_schema(TOKEN_COLUMNS), columns, int(np.count_nonzero(keep)))
 
 
 def response_table(step: int, rank: int, pieces: Sequence[Piece]) -> pa.Table:

@@ -15,6 +15,8 @@ LOG_RATIO_BOUND = 20.0
 
 Row = dict[str, float | int | None]
 
+_NO_MOMENTS = Moments()
+
 
 @dataclass(frozen=True)
 class TokenSet:
@@ -71,7 +73,7 @@ class Partial:
 
     def moment(self, name: str) -> Moments:
         """The moments of a variable, of no value where it was not recorded."""
-        return self.moments.get(name, Moments())
+        return self.moments.get(name, _NO_MOMENTS)
 
 
 def summarize(tokens: TokenSet) -> Partial:
@@ -228,7 +230,7 @@ def _token_values(t: TokenSet) -> dict[str, np.ndarray]:
 def _response_values(t: TokenSet) -> dict[str, np.ndarray]:
     """The variables over responses whose moments are kept."""
     length = np.bincount(t.response, minlength=t.n_responses)
-    values: dict[str, np.ndarray] = {"response_length": length}
+    values: dict[str, np.ndarray] = {"response_length": length} if t.response.size else {}
     if t.reward is not None:
         values["reward"] = t.reward
     if t.entropy is not None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from .checksum import sealed
+from .remote import RemotePath
 
 PARQUET_OPTIONS: dict[str, Any] = {
     "compression": "zstd",
@@ -38,17 +41,23 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents, each durably."""
-    if folder.is_dir():
+def make_folder(folder: Path | RemotePath) -> None:
+    """Create a folder and its parents, each durably; an object store needs none."""
+    if isinstance(folder, RemotePath) or folder.is_dir():
         return
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
 
 
-def replace_file(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file atomically and durably: it is the old one or the whole new one, also after a crash."""
+def replace_file(path: Path | RemotePath, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file atomically and durably: it is the old one or the whole new one, also after a crash.
+
+    An object of a store is put as a whole, which stores do atomically.
+    """
+    if isinstance(path, RemotePath):
+        path.write(write)
+        return
     make_folder(path.parent)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
@@ -63,13 +72,14 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     sync_folder(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON (no NaN, no infinity) atomically."""
+def write_json(path: Path | RemotePath, value: Mapping[str, Any]) -> None:
+    """Write a strict JSON object (no NaN, no infinity) atomically, its checksum as the last field."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    replace_file(path, lambda file: _write_bytes(file, text.encode() + b"\n"))
+    data = sealed(text.encode())
+    replace_file(path, lambda file: _write_bytes(file, data))
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
+def write_parquet(path: Path | RemotePath, table: pa.Table) -> None:
     """Write a table atomically with the options of the log format."""
     replace_file(path, lambda file: pq.write_table(table, file, **parquet_options(table.schema)))
 

@@ -112,7 +112,7 @@ def test_what_the_run_file_holds(tmp_path):
     run = el.open_run(str(tmp_path / "r"))
     assert run.config == {"lr": 1e-3, "sizes": [1, 2], "control": None, "nested": {"on": True}}
     assert (run.name, run.method, run.info["parent"]) == ("r", "kl_cov", "abc")
-    assert run.info["token_sampling"] == {"every_steps": 3, "response_fraction": 0.5, "seed": 9}
+    assert el.TokenSampling(**run.info["token_sampling"]) == sampling
     assert {"python", "entropylab", "numpy", "pyarrow"} <= set(run.info["software"])
     assert run.info["created"].endswith("+00:00")
     assert run.info["world_size"] == 1

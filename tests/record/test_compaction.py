@@ -206,3 +206,31 @@ def test_a_damaged_compacted_file_is_named(make_run, tmp_path):
             with pytest.raises(RunFormatError, match="compacted"):
                 list(broken.tokens())
         shutil.rmtree(tmp_path / "copy")
+
+
+def test_a_reader_beside_a_compaction_goes_on_in_the_merged_file(run):
+    expected = content(run)["tokens"]
+    batches = run.tokens()
+    first = next(batches)
+    compact_run(run.path)
+    found = pa.Table.from_batches([first, *batches]).to_pandas()
+    pd.testing.assert_frame_equal(expected, found)
+
+
+def test_a_file_that_is_gone_for_good_is_still_named(run):
+    batches = run.tokens()
+    next(batches)
+    shutil.rmtree(run.path / "tokens/step-000003")
+    with pytest.raises(RunFormatError, match=r"step-000003.*missing, although a marker names it"):
+        list(batches)
+
+
+def test_a_full_or_read_only_disk_is_told_by_name(run, monkeypatch):
+    def refuses(*_):
+        raise OSError(28, "No space left on device")
+
+    before = content(run)
+    monkeypatch.setattr(compaction, "replace_file", refuses)
+    with pytest.raises(el.errors.RecorderError, match=r"could not be compacted: .*No space left"):
+        compact_run(run.path)
+    check_same(before, el.open_run(run.path))

@@ -119,7 +119,7 @@ def test_a_damaged_marker(folder, damage):
 
 def test_a_marker_with_a_missing_field(folder):
     marker = json.loads((folder / MARKER).read_text())
-    del marker["updates"][0]["partial"]
+    del marker["updates"][0]["partial"], marker["checksum"]
     (folder / MARKER).write_text(json.dumps(marker))
     assert "not a whole marker" in el.open_run(folder).problems()[0].message
 
@@ -197,8 +197,10 @@ def test_opening_what_is_no_run(original, tmp_path):
         el.open_runs(tmp_path)
     with pytest.raises(RunNotFoundError, match="no such folder"):
         el.open_runs(tmp_path / "nowhere")
-    with pytest.raises(el.EntropylabError, match="only local folders"):
-        el.open_run("s3://bucket/run")
+    with pytest.raises(el.EntropylabError, match="nosuch"):
+        el.open_run("nosuch://bucket/run")
+    with pytest.raises(el.EntropylabError, match="names no folder"):
+        el.open_run("s3://")
     with pytest.raises(FileNotFoundError):  # also the type of the standard library
         el.open_run(tmp_path)
 
@@ -211,3 +213,39 @@ def test_open_runs_finds_all_below_in_order(original, tmp_path):
     (only,) = el.open_runs(str(tmp_path / "a"))
     assert only.name == "a"
     pd.testing.assert_frame_equal(only.steps(), el.open_run(original).steps())
+
+
+def flip(path) -> bytes:
+    """Flip a bit in the middle of the largest column's data; the bytes before."""
+    good = path.read_bytes()
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    chunk = max((group.column(i) for i in range(group.num_columns)), key=lambda c: c.total_compressed_size)
+    at = chunk.data_page_offset + chunk.total_compressed_size // 2
+    path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+    return good
+
+
+def test_a_flipped_bit_in_a_page_is_a_problem_by_name(folder):
+    good = flip(folder / TOKENS)
+    run = el.open_run(folder)
+    (problem,) = run.problems()
+    assert (problem.kind, problem.path) == ("unreadable_file", TOKENS)
+    assert "damaged" in problem.message
+    assert el.open_run(folder).problems() == [problem]  # what is damaged is read again each time
+    assert run.problems(pages=False) == []  # footers alone
+    (folder / TOKENS).write_bytes(good)
+    assert run.problems() == []
+
+
+def test_the_pages_of_a_file_are_read_once(folder, monkeypatch):
+    from entropylab.record import problems
+
+    assert el.open_run(folder).problems() == []
+    read = []
+    monkeypatch.setattr(problems, "check_pages", lambda folder, name, columns: read.append(name))
+    assert el.open_run(folder).problems() == []
+    assert read == []
+    data = (folder / TOKENS).read_bytes()
+    (folder / TOKENS).write_bytes(data)
+    assert el.open_run(folder).problems() == []
+    assert read == [TOKENS]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 import entropylab as el
 from entropylab.errors import InvalidInputError
+from entropylab.record.inputs import MicroStep, fields_of
+from entropylab.record.pieces import make_piece
+from entropylab.record.staging import Staging
+from entropylab.record.step_files import token_table
+
+KEY = ["update", "sample_id", "position"]
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 0.9])
@@ -75,3 +82,127 @@ def test_bad_fractions(fraction):
 def test_bad_seeds(seed):
     with pytest.raises(InvalidInputError, match="seed must be a whole number"):
         el.TokenSampling(seed=seed)
+
+
+SCHEMES = {
+    "all": el.TokenSampling(),
+    "every other step": el.TokenSampling(every_steps=2),
+    "responses": el.TokenSampling(response_fraction=0.3),
+    "tokens": el.TokenSampling.uniform(0.2),
+    "both": el.TokenSampling(response_fraction=0.5, token_fraction=0.5),
+    "tail": el.TokenSampling.tail_and_share(0.1, tail_fraction=0.05),
+}
+
+
+def rows_of(path, sampling, batches) -> pa.Table:
+    with el.Recorder(path, token_sampling=sampling) as recorder:
+        for i, b in enumerate(batches):
+            recorder.record(0, micro_step=i % 2, update=i // 2, **b)
+    return pa.Table.from_batches(list(el.open_run(path).tokens()))
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_summary_is_exact_whatever_is_stored(tmp_path, batch, name):
+    batches = [batch(i, rows=40) for i in range(4)]
+    stored = rows_of(tmp_path / "s", SCHEMES[name], batches)
+    full = rows_of(tmp_path / "f", el.TokenSampling(), batches)
+    assert 0 < stored.num_rows <= full.num_rows
+    for by in ("step", "update"):
+        frames = [el.open_run(tmp_path / f).steps(by=by).drop(columns="recorded_at") for f in "sf"]
+        assert frames[0].equals(frames[1])
+    assert el.open_run(tmp_path / "s").problems() == []
+
+
+def test_tails_and_selected_tokens_are_kept_in_full_with_weight_one(tmp_path, batch):
+    sampling = el.TokenSampling.tail_and_share(0.1, tail_fraction=0.05, seed=3)
+    batches = [batch(i, rows=60) for i in range(2)]  # two micro-steps of one update
+    full = rows_of(tmp_path / "f", el.TokenSampling(), batches).to_pandas()
+    rows = rows_of(tmp_path / "s", sampling, batches).to_pandas()
+    k = int(np.ceil(0.05 * len(full)))
+    ranked = full.sort_values("covariance", kind="stable")
+    certain = pd.concat([ranked.head(k), ranked.tail(k), full[full["selected"]]]).drop_duplicates(KEY)
+    merged = certain[KEY].merge(rows, on=KEY)
+    assert len(merged) == len(certain)
+    assert set(merged["sampling_weight"]) == {1.0}
+    drawn = rows[rows["sampling_weight"] != 1]
+    assert set(drawn["sampling_weight"]) == {10.0}
+    assert len(rows) == len(certain) + len(drawn)
+    columns = [c for c in full.columns if c not in ("sampling_weight",)]
+    pd.testing.assert_frame_equal(full.merge(rows[KEY], on=KEY)[columns], rows[columns])
+    rest = len(full) - len(certain)
+    assert len(drawn) == pytest.approx(0.1 * rest, abs=5 * np.sqrt(0.09 * rest))
+
+
+def test_certain_tokens_do_not_depend_on_the_micro_steps(tmp_path, batch):
+    sampling = el.TokenSampling.tail_and_share(0.2, tail_fraction=0.03)
+    whole = batch(5, rows=40)
+    halves = [half(whole, slice(0, 20)), half(whole, slice(20, 40))]
+    one, two = (
+        rows_of(tmp_path / str(len(b)), sampling, b).drop_columns(["micro_step"]) for b in ([whole], halves)
+    )
+    assert one.equals(two)
+
+
+def half(b, rows):
+    from types import SimpleNamespace
+
+    tokens = SimpleNamespace(tokens={k: v[rows] for k, v in b["out"].tokens.items()})
+    return {k: tokens if k == "out" else v[rows] for k, v in b.items()}
+
+
+@pytest.mark.parametrize("name", ["responses", "tokens", "both", "tail"])
+def test_weighted_sums_are_unbiased(tmp_path, batch, name):
+    """Over many seeds the mean of weighted counts and masses is that of the full log, within 4 errors."""
+    pieces = make_pieces(batch(7, rows=150))
+    exact = figures(token_table(0, 0, pieces, el.TokenSampling()))
+    scheme = {**SCHEMES[name].to_dict(), "every_steps": 1}
+    draws = np.array(
+        [figures(token_table(0, 0, pieces, el.TokenSampling(**{**scheme, "seed": s}))) for s in range(400)]
+    )
+    error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
+    assert (np.abs(draws.mean(axis=0) - exact) <= 4 * error + 1e-9 * np.abs(exact)).all()
+    if name == "tail":  # what lies in the tails has no error at all
+        assert draws.std(axis=0)[-1] == 0
+
+
+def make_pieces(b):
+    names = (
+        "logprobs",
+        "old_logprobs",
+        "ref_logprobs",
+        "entropy",
+        "entropy_after",
+        "influence",
+        "advantages",
+    )
+    given = {n: b[n] for n in (*names, "mask", "rewards", "token_ids", "sample_ids", "prompt_ids")}
+    fields = fields_of(given, b["out"].tokens)
+    call = MicroStep(0, 0, None, np.arange(len(b["mask"])), None, False, {})
+    return [make_piece(call, Staging().copy(call, fields).arrays())]
+
+
+def figures(table: pa.Table) -> np.ndarray:
+    """Weighted: tokens, selected, mass, positive mass, squares, tokens of an id, mass of the top 2 %."""
+    frame = table.to_pandas()
+    w = frame["sampling_weight"].fillna(1.0).to_numpy(np.float64)
+    c = frame["covariance"].to_numpy(np.float64)
+    top = c >= TOP
+    values = [np.ones(len(c)), frame["selected"], c, np.maximum(c, 0), c**2, frame["token_id"] == 3, c * top]
+    return np.array([float((w * np.asarray(v, dtype=np.float64)).sum()) for v in values])
+
+
+TOP = 5.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"token_fraction": 0.0}, r"token_fraction must be in \(0, 1\]"),
+        ({"tail_fraction": 0.6}, r"tail_fraction must be in \[0, 0.5\]"),
+        ({"tail_fraction": float("nan")}, "tail_fraction"),
+        ({"keep_selected": 1}, "keep_selected must be True or False"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(InvalidInputError, match=message):
+        el.TokenSampling(**settings)

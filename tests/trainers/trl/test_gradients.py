@@ -1,0 +1,162 @@
+"""The gradient of every update equals that of an independent reference from plain logits.
+
+The model is fp64, so that the rounding of its layers hides nothing; from 1.15 on TRL's head computes in fp32.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("trl")
+
+from plain_loss import Settings, chosen_tokens, gradients, piece_loss, piece_of, relative_error
+from tiny_trl import count_reward, length_reward, make_trainer
+from trl import GRPOConfig
+from watch import Update, watch
+
+import entropylab as el
+
+TOLERANCE = 1e-6
+BY_TOKENS = tuple(int(part) for part in version("trl").split(".")[:2]) < (1, 10)
+"""Up to 1.9 the bonus under dapo is the sum over the tokens, divided as the policy loss is."""
+
+LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")
+CONTROLS = {
+    "clip_top": el.ClipCov.top(0.1),
+    "clip_band": el.ClipCov(fraction=0.1, low=0.05, high=5.0),
+    "kl": el.KLCov(fraction=0.2, beta=0.5),
+}
+
+
+def train(folder: Path, control: Any, *, select_by: str = "auto", **settings: Any) -> tuple[Any, list, Any]:
+    defaults = {
+        "gradient_accumulation_steps": 2,
+        "max_grad_norm": 0.0,
+        "max_steps": 4,
+        "dtype": torch.float64,
+    }
+    trainer = make_trainer(folder, **(defaults | settings))
+    watcher = watch(trainer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        handle = el.attach(trainer, folder / "run", control=control, select_by=select_by)
+    trainer.train()
+    handle.detach()
+    return trainer, watcher.updates, handle.control
+
+
+def settings_of(trainer: Any, update: Update) -> Settings:
+    args = trainer.args
+    return Settings(
+        loss_type=args.loss_type,
+        low=trainer.epsilon_low,
+        high=trainer.epsilon_high,
+        beta=trainer.beta,
+        accumulation=args.gradient_accumulation_steps,
+        max_length=args.max_completion_length,
+        bias_correction=bool(getattr(args, "use_bias_correction_kl", False)),
+        bonus=update.bonus,
+        bonus_by_tokens=BY_TOKENS,
+    )
+
+
+def errors(trainer: Any, updates: list[Update], control: Any) -> list[float]:
+    """The relative deviation of each update's gradient from the reference."""
+    found = []
+    for update in updates:
+        settings = settings_of(trainer, update)
+
+        def loss_of(model: Any, update: Update = update, settings: Settings = settings) -> Any:
+            pieces = [piece_of(model, inputs) for inputs in update.pieces]
+            masks = [None] * len(pieces)
+            if isinstance(control, el.ClipCov | el.KLCov):
+                masks = chosen_tokens(
+                    control,
+                    pieces,
+                    on_old=control.covariance_on == "old",
+                    clip=(settings.low, settings.high),
+                    seed=trainer.args.seed,
+                    step=update.step,
+                )
+                assert sum(int(mask.sum()) for mask in masks) >= 1
+            return sum(piece_loss(p, settings, control, m) for p, m in zip(pieces, masks, strict=True))
+
+        found.append(relative_error(update.gradients, gradients(update.model, loss_of)))
+    return found
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+@pytest.mark.parametrize("name", CONTROLS)
+def test_both_losses_under_every_loss_type(tmp_path: Path, name: str, loss_type: str) -> None:
+    trainer, updates, control = train(tmp_path, CONTROLS[name], loss_type=loss_type, num_iterations=2)
+    assert len(updates) == 4
+    assert max(errors(trainer, updates, control)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_observing_under_every_loss_type(tmp_path: Path, loss_type: str) -> None:
+    trainer, updates, control = train(tmp_path, None, loss_type=loss_type, num_iterations=2)
+    assert max(errors(trainer, updates, control)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("select_by", ["auto", "forward"])
+def test_on_policy_and_by_current_logprobs(tmp_path: Path, select_by: str) -> None:
+    settings = {} if select_by == "auto" else {"num_iterations": 2}
+    trainer, updates, control = train(tmp_path, CONTROLS["clip_top"], select_by=select_by, **settings)
+    assert control.covariance_on == "current"
+    assert max(errors(trainer, updates, control)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("divergence", ["abs_logratio", "k1", "k2", "k3"])
+@pytest.mark.parametrize("epsilon", [0.02, 0.2, float("inf")])
+def test_a_penalty_beside_any_ratio_clip(tmp_path: Path, divergence: str, epsilon: float) -> None:
+    control = el.KLCov(fraction=0.3, beta=0.5, divergence=divergence)
+    trainer, updates, control = train(
+        tmp_path, control, epsilon=epsilon, num_iterations=3, learning_rate=3e-2
+    )
+    assert max(errors(trainer, updates, control)) <= TOLERANCE
+
+
+def test_a_reference_model_and_two_rewards(tmp_path: Path) -> None:
+    for name, control in {
+        "clip": CONTROLS["clip_top"],
+        "kl": el.KLCov(fraction=0.2, reference="ref", divergence="k3"),
+    }.items():
+        (tmp_path / name).mkdir()
+        trainer, updates, used = train(
+            tmp_path / name,
+            control,
+            beta=0.1,
+            num_iterations=2,
+            rewards=[count_reward, length_reward],
+        )
+        assert max(errors(trainer, updates, used)) <= TOLERANCE
+
+
+def test_a_weight_on_every_token(tmp_path: Path) -> None:
+    trainer, updates, control = train(tmp_path, el.EntropyAdvantage(), num_iterations=2)
+    assert max(errors(trainer, updates, control)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("name", [None, "clip_top", "kl"])
+def test_beside_the_trainers_own_entropy_bonus(tmp_path: Path, adaptive: bool, name: str | None) -> None:
+    if "entropy_coef" not in GRPOConfig.__dataclass_fields__:
+        pytest.skip("TRL has an entropy bonus from 1.8 on")
+    bonus: dict[str, Any] = {"entropy_coef": 0.05}
+    if adaptive:
+        bonus |= {"use_adaptive_entropy": True, "entropy_target": 1.7, "entropy_coef_delta": 0.02}
+    control = CONTROLS[name] if name else None
+    trainer, updates, control = train(tmp_path, control, num_iterations=2, **bonus)
+    assert max(errors(trainer, updates, control)) <= TOLERANCE
+    run = el.open_run(tmp_path / "run")
+    applied = run.steps()["metrics/entropy_coef/applied"].tolist()
+    assert applied == pytest.approx([update.bonus for update in updates], abs=0)
+    assert run.config["intervened"]
+    assert (len(set(applied)) > 1) == adaptive
