@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,6 +11,9 @@ from entropylab.plots.labels import run_labels
 
 from .output import print_json, say
 from .sources import Json, Paths, load_runs
+
+if TYPE_CHECKING:
+    from entropylab.record.remote import RemotePath
 
 
 def command(paths: Paths, json: Json = False) -> None:
@@ -31,6 +35,8 @@ def command(paths: Paths, json: Json = False) -> None:
         say(f"{row['run']}: {row['files_before']} files are now {row['files_after']}")
 
 
-def files_below(path: str | Path) -> int:
-    """Number of files below a folder."""
-    return sum(1 for entry in Path(path).rglob("*") if entry.is_file())
+def files_below(place: Path | RemotePath) -> int:
+    """Number of files below a run's place."""
+    if isinstance(place, Path):
+        return sum(1 for entry in place.rglob("*") if entry.is_file())
+    return len(place.files())

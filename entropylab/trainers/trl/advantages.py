@@ -125,4 +125,4 @@ def _beside_the_learning(
         name: torch.where(batch.learning, value, beside[name].to(value.dtype)) if name in beside else value
         for name, value in out.tokens.items()
     }
-    return replace(out, tokens=tokens)
+    return replace(out, source=tokens)
