@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 from entropylab.plots.labels import run_labels
@@ -19,18 +17,16 @@ def command(paths: Paths, json: Json = False) -> None:
     runs = load_runs(paths)
     labels, rows = run_labels(runs), []
     for run in runs:
-        before = files_below(run.path)
-        compact_run(run.path)
+        done = compact_run(run.path)
         rows.append(
-            {"run": labels[str(run.path)], "files_before": before, "files_after": files_below(run.path)}
+            {
+                "run": labels[str(run.path)],
+                "files_before": done.files_before,
+                "files_after": done.files_after,
+            }
         )
     if json:
         print_json("compact", rows)
         raise typer.Exit
     for row in rows:
         say(f"{row['run']}: {row['files_before']} files are now {row['files_after']}")
-
-
-def files_below(path: str | Path) -> int:
-    """Number of files below a folder."""
-    return sum(1 for entry in Path(path).rglob("*") if entry.is_file())
