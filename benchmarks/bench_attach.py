@@ -28,7 +28,7 @@ import entropylab as el
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "trainers" / "trl"))
 
-RESPONSES, TOKENS, STEPS, ROUNDS = 16, 96, 4, 5
+RESPONSES, TOKENS, STEPS, ROUNDS = 16, 64, 3, 3
 MODEL = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 4}
 MODEL |= {"num_key_value_heads": 4, "vocab_size": 8192, "max_position_embeddings": 256}
 VARIANTS: dict[str, tuple[Any, int]] = {

@@ -7,6 +7,7 @@ A run folder of format 1::
     responses/step-000123/rank-0003-a1.parquet  one row a response
     markers/step-000123/rank-0003-a1.json       written last: rows, files, exact summary of all tokens
     markers/open-rank-0003-a1.json              only while that rank's recorder is open: process and host
+    markers/rank-0003.lock                      the same, locked: one process a rank (local folders)
     evaluations/step-000123/<split>-<metric>-a1.json
     tokens/compacted/, responses/compacted/, markers/compacted.parquet, evaluations/compacted.parquet
     cache/                                      computed by readers; deleting it loses nothing

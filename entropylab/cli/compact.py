@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import typer
 
 from entropylab.plots.labels import run_labels
 
 from .output import print_json, say
 from .sources import Json, Paths, load_runs
-
-if TYPE_CHECKING:
-    from entropylab.record.remote import RemotePath
 
 
 def command(paths: Paths, json: Json = False) -> None:
@@ -23,20 +17,16 @@ def command(paths: Paths, json: Json = False) -> None:
     runs = load_runs(paths)
     labels, rows = run_labels(runs), []
     for run in runs:
-        before = files_below(run.path)
-        compact_run(run.path)
+        done = compact_run(run.path)
         rows.append(
-            {"run": labels[str(run.path)], "files_before": before, "files_after": files_below(run.path)}
+            {
+                "run": labels[str(run.path)],
+                "files_before": done.files_before,
+                "files_after": done.files_after,
+            }
         )
     if json:
         print_json("compact", rows)
         raise typer.Exit
     for row in rows:
         say(f"{row['run']}: {row['files_before']} files are now {row['files_after']}")
-
-
-def files_below(place: Path | RemotePath) -> int:
-    """Number of files below a run's place."""
-    if isinstance(place, Path):
-        return sum(1 for entry in place.rglob("*") if entry.is_file())
-    return len(place.files())

@@ -39,10 +39,14 @@ def command(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[PATH]...", help="Runs whose data to check as well.")
     ] = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Check this trainer instead of the set-up: trl or verl."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Check this machine's set-up, and the data of runs if paths are given."""
-    checks = all_checks()
+    """Check this machine's set-up or a trainer's, and the data of runs if paths are given."""
+    checks = all_checks() if trainer is None else _of_trainer(trainer)
     runs = load_runs(paths) if paths else []
     labels = run_labels(runs)
     rows = [{"run": labels[str(run.path)], "problems": problems(run)} for run in runs]
@@ -63,6 +67,12 @@ def all_checks() -> list[Check]:
         for name in names
     ]
     return [_python(), *packages, *extras, _torch(), _dashboard()]
+
+
+def _of_trainer(name: str) -> list[Check]:
+    from .trainer_checks import trainer_checks
+
+    return [_python(), *trainer_checks(name)]
 
 
 def _python() -> Check:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, MissingInputError
 from .arrays import check_shape, is_integer, is_tensor, view_of
 
 _TOKEN_FLOATS = ("logprobs", "old_logprobs", "ref_logprobs", "entropy", "entropy_after", "influence")
@@ -124,3 +124,15 @@ def _scalars(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if int(np.prod(view.shape)) != 1 or void:
             raise InvalidInputError(f"metrics[{name!r}] must be one number, got shape {list(view.shape)}")
         yield str(name), view
+
+
+def loss_tokens(out: Any) -> Mapping[str, Any]:
+    """The token values that the loss used, empty where one only observes."""
+    if out is None:
+        return {}
+    tokens = getattr(out, "tokens", None)
+    if not isinstance(tokens, Mapping):
+        raise InvalidInputError(f"out must be the result of policy_loss or None, got {type(out).__name__}")
+    if "covariance" not in tokens:
+        raise MissingInputError(f"out.tokens must hold 'covariance', it holds {sorted(tokens)}")
+    return tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -12,11 +13,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from ..errors import EntropylabError, InvalidInputError, MissingInputError, RecorderError, UnknownNameError
+from ..errors import EntropylabError, InvalidInputError, RecorderError, UnknownNameError
 from ..schema import FORMAT_VERSION
 from .arrays import whole_number
 from .background import WriterThread
-from .inputs import MicroStep, checked_texts, fields_of, split_metrics
+from .inputs import MicroStep, checked_texts, fields_of, loss_tokens, split_metrics
 from .paths import evaluation_file, location
 from .pieces import make_piece
 from .run_info import FORMAT_FIELD, now, strict_json
@@ -138,7 +139,7 @@ class Recorder:
         if not self._going():
             return
         self._check_order(step, update, micro_step)
-        fields = fields_of(given, _loss_tokens(out))
+        fields = fields_of(given, loss_tokens(out))
         rows = int(fields["logprobs"].view.shape[0])
         scalars, device_scalars = split_metrics(metrics)
         call = MicroStep(
@@ -264,7 +265,7 @@ class Recorder:
                 raise
             self._given_up, self._staged = True, []
             text = f"recording to {self.path} has stopped, training goes on: {error}"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warnings.warn(text, RuntimeWarning, stacklevel=_callers_level())
             return False
         return True
 
@@ -291,13 +292,9 @@ class Recorder:
         return (np.int64(step) << 32) + index * origin.world_size + origin.rank
 
 
-def _loss_tokens(out: Any) -> Mapping[str, Any]:
-    """The token values that the loss used, empty where one only observes."""
-    if out is None:
-        return {}
-    tokens = getattr(out, "tokens", None)
-    if not isinstance(tokens, Mapping):
-        raise InvalidInputError(f"out must be the result of policy_loss or None, got {type(out).__name__}")
-    if "covariance" not in tokens:
-        raise MissingInputError(f"out.tokens must hold 'covariance', it holds {sorted(tokens)}")
-    return tokens
+def _callers_level() -> int:
+    """The ``stacklevel`` of the first frame outside this file, seen from the caller of this function."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame, level = frame.f_back, level + 1
+    return level

@@ -40,7 +40,7 @@ _ROWS_OF_AN_UPDATE = 2**24
 
 @dataclass(frozen=True)
 class VerlBatch:
-    """A batch in our names, before its update: [B, T], padded on the right; None: verl did not give it."""
+    """A batch in our names, before its update: [B, T], padded on the right; None where verl gave none."""
 
     mask: Tensor
     """0/1: tokens of the policy; 0 for padding, tool output and rejected tokens."""

@@ -7,22 +7,18 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from ...errors import InvalidInputError, MissingInputError
-from ...losses.collective import select_tokens
-from ...losses.controls.clip_cov import ClipCov
-from ...losses.controls.random_clip import RandomClip
-from ...losses.controls.sample_weight import SampleWeight
-from ...losses.interfaces import chooses_tokens
+from ...errors import MissingInputError
 from ...losses.policy_loss import PolicyLoss, policy_loss
-from .aggregation import Aggregation, aggregation
+from ..recipes.numbers import numbers
+from ..recipes.weighted import weighted_policy_loss
+from .aggregation import aggregation
 from .names import LossSettings, loss_settings
 from .whole_batch import current_choice
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SCALES_WITH_ADVANTAGE = (type(None), ClipCov, RandomClip, SampleWeight)
-"""Controls under which the loss of a token times w is its loss at the advantage times w, w >= 0."""
+_WAY_OUT = "set algorithm.rollout_correction.rollout_is=null, or take entropylab_clip_cov"
 
 _calls = count()
 
@@ -49,10 +45,13 @@ def make_loss(name: str) -> Callable[..., tuple[Tensor, dict[str, float]]]:
         settings, more = _on_whole_batch(loss_settings(name, config))
         how = aggregation(loss_agg_mode, config.global_batch_info, response_mask.shape[-1])
         batch = (log_prob, old_log_prob, advantages, response_mask)
+        more |= {"surrogate": settings.surrogate, "control": settings.control}
+        more |= {"reduction": how.reduction, "denominator": how.denominator}
         if rollout_is_weights is None:
-            out = _loss(settings, how, batch, more)
+            out = policy_loss(*batch, **more)
             return out.loss * how.factor, _numbers(out)
-        return _weighted(name, settings, how, batch, rollout_is_weights, more)
+        value, out = weighted_policy_loss(*batch, rollout_is_weights, way_out=_WAY_OUT, **more)
+        return value * how.factor, _numbers(out)
 
     loss.__name__ = loss.__qualname__ = name
     return loss
@@ -68,50 +67,9 @@ def _on_whole_batch(settings: LossSettings) -> tuple[LossSettings, dict[str, Any
     return replace(settings, control=choice.selection.control), more | chosen
 
 
-def _loss(
-    settings: LossSettings, how: Aggregation, batch: tuple[Tensor, ...], more: dict[str, Any]
-) -> PolicyLoss:
-    """The loss of a micro-batch, before ``how.factor``."""
-    return policy_loss(
-        *batch,
-        surrogate=settings.surrogate,
-        control=settings.control,
-        reduction=how.reduction,
-        denominator=how.denominator,
-        **more,
-    )
-
-
-def _weighted(
-    name: str,
-    settings: LossSettings,
-    how: Aggregation,
-    batch: tuple[Tensor, ...],
-    weights: Tensor,
-    more: dict[str, Any],
-) -> tuple[Tensor, dict[str, float]]:
-    """The loss of each token times its weight; tokens are chosen by the advantages without weights."""
-    control, surrogate = settings.control, settings.surrogate
-    if not isinstance(control, _SCALES_WITH_ADVANTAGE) or surrogate.scope != "token":
-        raise InvalidInputError(
-            f"{name} with rollout_is_weights: {surrogate}, {control} is not proportional to the advantage, "
-            "so the weights cannot be applied; set algorithm.rollout_correction.rollout_is=null or take "
-            "entropylab_clip_cov"
-        )
-    logprobs, old, advantages, mask = batch
-    plain = (logprobs.detach(), old, advantages, mask)
-    if chooses_tokens(control) and "selection" not in more:
-        more = more | {"selection": select_tokens(control, *plain, surrogate=surrogate, **more)}
-    scaled = _loss(settings, how, (logprobs, old, advantages * weights, mask), more)
-    return scaled.loss * how.factor, _numbers(_loss(settings, how, plain, more))
-
-
 def _numbers(out: PolicyLoss) -> dict[str, float]:
     """The metrics as Python numbers, in one transfer; two of them also under the names that verl's have."""
-    import torch
-
-    values = torch.stack([value.double() for value in out.metrics.values()]).tolist()
-    named = dict(zip(out.metrics, values, strict=True))
+    named = numbers(out)
     named["actor/ppo_kl"] = named["entropylab/kl/k1"]
     named["actor/pg_clipfrac"] = named["entropylab/clipped/fraction"]
     return named

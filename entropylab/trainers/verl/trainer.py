@@ -37,21 +37,28 @@ class EntropylabSync(PPOTrainerSync):
         mode = config.actor_rollout_ref.actor.policy_loss.get("loss_mode", "vanilla")
         if mode.startswith(PREFIX):
             actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
-            self.entropylab_loss = loss_settings(mode, actor)
+            loss = loss_settings(mode, actor)
+            on_batch = self.entropylab_settings.choose_on == "batch"
+            self.entropylab_loss = loss.on_old_logprobs() if on_batch else loss
 
     def init(self) -> None:
         """Build everything as verl does; the workers get the loss that knows the whole batch's choice."""
         super().init()
+        self.give_loss()
+
+    def give_loss(self) -> None:
+        """Give the workers ``actor_loss`` where tokens are chosen on the whole batch."""
         if self._chooses():
             actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
             self.actor_rollout_wg.set_loss_fn(partial(actor_loss, config=actor))
 
     def fit(self, agent_loop_manager: Any) -> None:
         """Train as verl does; the recorder closes at the end, or notes the error that ended it."""
-        with self._open_recorder() as self.entropylab_recorder:
+        with self.open_recorder() as self.entropylab_recorder:
             super().fit(agent_loop_manager)
 
-    def _open_recorder(self) -> Recorder:
+    def open_recorder(self) -> Recorder:
+        """The recorder of the run that the settings name."""
         settings = self.entropylab_settings
         return Recorder(
             settings.path,
@@ -73,6 +80,7 @@ class EntropylabSync(PPOTrainerSync):
         if self._chooses():
             out = self._choose(batch, read, metrics)
         updated = super()._update_actor(batch, metrics)
+        batch.extra_info.pop(SELECTION_KEY, None)
         record_batch(
             self.entropylab_recorder,
             self.global_steps,
