@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-browser dashboard sample-logs pictures check format bench clean
+.PHONY: help demo test test-faults test-trl test-browser dashboard sample-logs pictures check format bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,9 @@ test: $(READY) ## run the tests
 
 test-faults: $(READY) ## kill, fill, flip and cut the recorder hundreds of times (minutes)
 	$(BIN)/python -m pytest tests/faults -n 2 -m "faults or not faults"
+
+test-trl: $(READY) ## run the TRL tests on several versions of TRL (an environment for each)
+	$(BIN)/python tests/trainers/trl_matrix.py
 
 test-browser: $(READY) ## run the tests that need Chromium
 	$(BIN)/python -m pytest -m browser

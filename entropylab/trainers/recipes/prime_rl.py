@@ -46,8 +46,8 @@ def response_loss(inputs: Any, method: Chosen) -> tuple[Tensor, PolicyLoss]:
     """Summed loss of one response and its report; importance ratios are to the inference logprobs."""
     if method.chooses:
         raise InvalidInputError(
-            f"{method.control} chooses tokens by covariance, which is 0 on one response of one advantage: "
-            "all that prime-rl shows to its custom loss; take a method without a choice, as clip_higher"
+            f"{method.control} chooses tokens by covariance, which is 0 on one response of one advantage, "
+            "all that prime-rl's custom loss sees; take a method without a choice, as clip_higher"
         )
     logprobs, old = inputs.trainer_logprobs.unsqueeze(0), inputs.inference_logprobs.unsqueeze(0)
     batch = (logprobs, old, inputs.advantages.unsqueeze(0), inputs.loss_mask.unsqueeze(0))

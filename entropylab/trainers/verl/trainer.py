@@ -99,6 +99,8 @@ class EntropylabSync(PPOTrainerSync):
         selection, out = choose_on_batch(self.entropylab_loss, read, ids, step=self.global_steps)
         fields = TensorDict({SAMPLE_ID_KEY: ids}, batch_size=len(ids))
         transfer_queue.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+        if batch.fields is not None and SAMPLE_ID_KEY not in batch.fields:
+            batch.fields = [*batch.fields, SAMPLE_ID_KEY]
         batch.extra_info[SELECTION_KEY] = selection
         metrics.update({name: float(value) for name, value in out.metrics.items()})
         return out

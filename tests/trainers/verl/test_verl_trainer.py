@@ -7,6 +7,7 @@ trainer hands it, micro-batch by micro-batch, and returns its metrics as verl's 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ def queue(verl):
     config = Path(verl.__file__).parent / "trainer" / "config" / "transfer_queue" / "transfer_queue.yaml"
     settings = OmegaConf.load(config)
     settings.backend.SimpleStorage.num_data_storage_units = 1
+    os.environ.setdefault("RAY_worker_niceness", "0")  # nice 15 starves them on a machine that is busy
     ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
     tq.init(settings)
     yield tq
