@@ -102,7 +102,7 @@ def resident(field: str) -> int:
 
 
 def slow_disk(folder: Path, steps: int) -> None:
-    """Record as fast as it goes while a file takes 0.4 s to reach the disk; print the peak above before."""
+    """Record as fast as it goes while each file takes 0.4 s to reach the disk; print the peak."""
     from entropylab.record import writer
 
     sync = writer.os.fsync
