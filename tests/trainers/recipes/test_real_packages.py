@@ -90,10 +90,13 @@ def skyrl():
 def skyrl_config(**more):
     from entropylab.trainers.recipes.skyrl import REDUCTION
 
-    off = SimpleNamespace(
-        tis_ratio_type=None, sequence_mask_metric=None, outlier_token_is_threshold_low=None,
-        outlier_token_is_threshold_high=None, token_mask_is_threshold_low=None, token_mask_is_threshold_high=None,
-    )  # fmt: skip
+    names = ("tis_ratio_type", "sequence_mask_metric", "outlier_token_is_threshold_low")
+    names += (
+        "outlier_token_is_threshold_high",
+        "token_mask_is_threshold_low",
+        "token_mask_is_threshold_high",
+    )
+    off = SimpleNamespace(**dict.fromkeys(names))
     return SimpleNamespace(
         policy_loss_type="regular", eps_clip_low=0.2, eps_clip_high=0.28, loss_reduction=REDUCTION,
         off_policy_correction=off, **more,
