@@ -2,12 +2,13 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
+VERL := .venv-verl
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-trl test-browser dashboard sample-logs pictures check format bench clean
+.PHONY: help demo test test-faults test-trl test-verl test-browser dashboard sample-logs pictures check format bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +31,21 @@ test-faults: $(READY) ## kill, fill, flip and cut the recorder hundreds of times
 
 test-trl: $(READY) ## run the TRL tests on several versions of TRL (an environment for each)
 	$(BIN)/python tests/trainers/trl_matrix.py
+test-verl: $(VERL)/.ready ## run the verl plug-in inside the real verl, its queue included
+	RAY_worker_niceness=0 PYTHONPATH=. $(VERL)/bin/python -m pytest tests/trainers/verl tests/trainers/recipes \
+		tests/cli/test_doctor_trainers.py -W ignore
+
+$(VERL)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) torch==2.13.0
+	$(VERL)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
+		packaging==25.0 numpy==2.4.6 'ray[default]==2.60.0' tensordict==0.10.0 omegaconf==2.4.0 \
+		transformers==5.23.0 codetiming==1.4.0 hydra-core torchdata uvicorn fastapi accelerate datasets peft \
+		tensorboard pylatexenc pybind11 pyzmq msgspec psutil dill cachetools nvtx pandas pyarrow scipy statsmodels \
+		rich typer pytest
+	$(VERL)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps \
+		verl==0.9.1 TransferQueue==0.1.11 -e .
+	@touch $@
 
 test-browser: $(READY) ## run the tests that need Chromium
 	$(BIN)/python -m pytest -m browser
@@ -56,4 +72,4 @@ bench: $(READY) ## run the benchmarks
 	$(BIN)/python benchmarks/run_all.py
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VERL) runs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -82,6 +82,8 @@ def _losses(found: dict) -> Check:
 
 
 def _trainer(found: dict) -> Check:
+    if not found["loaded"]:
+        return Check("trainer in verl", "not loaded", False, "as the losses")
     reason = found.get("trainer_error") or "the losses could not be registered"
     mend = f"the losses work without it; trainer_mode=entropylab_sync needs what is missing: {reason}"
     return Check("trainer in verl", found.get("trainer") or "missing", bool(found.get("trainer")), mend)

@@ -7,7 +7,8 @@
 
 Tokens are chosen inside each micro-batch (``policy.train_micro_batch_size``). Read: commit 7ea279a,
 ``nemo_rl/algorithms/loss/interfaces.py`` (the protocol), ``loss_functions.py`` (the layout of the data),
-``grpo.py``. Run: on inputs of the documented shapes; NeMo-RL itself was not run.
+``grpo.py``. Run: on inputs of the documented shapes; NeMo-RL itself was
+not run.
 """
 
 from __future__ import annotations

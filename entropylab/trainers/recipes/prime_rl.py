@@ -11,8 +11,8 @@ The loss sees ONE response, and all tokens of a GRPO response share one advantag
 Clip-Cov, KL-Cov and other methods that choose tokens from a set are therefore refused here; the surrogates
 (PPO with any bounds, CISPO, GPPO, GSPO) and weights by the sign of the advantage work. For the covariance
 law and tail of a prime-rl run import its traces: ``entropylab import``.
-Read: commit 559b447, ``src/prime_rl/trainer/rl/loss.py`` and ``docs/algorithms.md``. Run: on inputs of its
-shapes.
+Read: commit 559b447, ``src/prime_rl/trainer/rl/loss.py`` and ``docs/algorithms.md``. Run: through
+the ``setup_rl_loss_fn`` and ``compute_loss`` of that commit. No training run.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@
 
 SkyRL divides the ADVANTAGES by the reduction's denominator before the loss sees them, and the loss only sums.
 On such advantages a band of covariances (1, 5) holds no token, and a penalty beta·|D| that is only summed is
-as many times too strong as the batch has tokens: both hold of SkyRL's own ``clip_cov`` and ``kl_cov``. The
-recipe undoes the division, which takes a denominator that is known beforehand: ``seq_mean_token_sum_norm``.
-Read: commit a956457, ``skyrl/backends/skyrl_train/utils/ppo_utils.py``. Run: on inputs of its shapes.
+too strong by that denominator: both were measured on SkyRL's own ``clip_cov`` and ``kl_cov``. The recipe
+undoes the division, which takes a denominator that is known beforehand: ``seq_mean_token_sum_norm``.
+Read: commit a956457, ``skyrl/backends/skyrl_train/utils/ppo_utils.py``. Run: registered and called in the
+skyrl 0.3.0 package, equal to its own PPO loss. No training run.
 """
 
 from __future__ import annotations
