@@ -31,6 +31,7 @@ test-faults: $(READY) ## kill, fill, flip and cut the recorder hundreds of times
 
 test-trl: $(READY) ## run the TRL tests on several versions of TRL (an environment for each)
 	$(BIN)/python tests/trainers/trl_matrix.py
+
 test-verl: $(VERL)/.ready ## run the verl plug-in inside the real verl, its queue included
 	RAY_worker_niceness=0 PYTHONPATH=. $(VERL)/bin/python -m pytest tests/trainers/verl tests/trainers/recipes \
 		tests/cli/test_doctor_trainers.py -W ignore
