@@ -8,9 +8,11 @@ from typing import Any
 import transfer_queue
 from omegaconf import DictConfig, open_dict
 from tensordict import TensorDict
+from verl.trainer.distillation import is_distillation_enabled
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
+from ...errors import InvalidInputError
 from ...record.recorder import Recorder
 from ...record.token_sampling import TokenSampling
 from .batches import FIELDS, VerlBatch, read_batch, record_batch
@@ -47,8 +49,17 @@ class EntropylabSync(PPOTrainerSync):
         self.give_loss()
 
     def give_loss(self) -> None:
-        """Give the workers ``actor_loss`` where tokens are chosen on the whole batch."""
+        """Give the workers ``actor_loss`` where tokens are chosen on the whole batch.
+
+        Raises:
+            InvalidInputError: distillation is on, whose loss that would replace.
+        """
         if self._chooses():
+            if is_distillation_enabled(self.config.get("distillation")):
+                raise InvalidInputError(
+                    "distillation and entropylab.choose_on=batch both set the workers' loss; set "
+                    "+entropylab.choose_on=micro_batch"
+                )
             actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
             self.actor_rollout_wg.set_loss_fn(partial(actor_loss, config=actor))
 
