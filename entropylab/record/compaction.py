@@ -21,7 +21,7 @@ from .reader import open_run
 from .remote import RemotePath
 from .row_files import Rows, stream_rows
 from .run_info import read_json
-from .snapshot import Snapshot, SnapshotReader, evaluation_of, read_table
+from .snapshot import ROWS_KEY, Snapshot, SnapshotReader, evaluation_of, read_table
 from .writer import parquet_options, replace_file, write_parquet
 
 ROWS_PER_FILE = 4_000_000
@@ -228,6 +228,7 @@ def _commit_evaluations(folder: Location, evaluations: Sequence[Evaluation]) -> 
 def _write_table(path: Location, columns: tuple[Column, ...], rows: Sequence[tuple[object, ...]]) -> None:
     """Write a table and read it back; `RunFormatError` if it differs."""
     schema = arrow_schema(columns)
+    schema = schema.with_metadata({**schema.metadata, ROWS_KEY: str(len(rows)).encode()})
     values = [list(x) for x in zip(*rows, strict=True)]
     arrays = [pa.array(x, field.type) for x, field in zip(values, schema, strict=True)]
     table = pa.Table.from_arrays(arrays, schema=schema)

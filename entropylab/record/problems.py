@@ -154,20 +154,25 @@ def _interrupted(snapshot: Snapshot) -> Iterator[Problem]:
         except RunFormatError as error:
             yield Problem("unreadable_file", name, str(error))
             continue
-        if not _alive(note) and not _made_good(snapshot.markers, rank, attempt):
+        if not _alive(note) and not _made_good(snapshot.markers, rank, attempt, note):
             yield Problem("interrupted", name, _interruption(snapshot.markers, rank, attempt, note))
 
 
-def _made_good(markers: Sequence[Marker], rank: int, attempt: int) -> bool:
-    """Whether a later attempt of the rank began no later than where this one ended."""
+def _made_good(markers: Sequence[Marker], rank: int, attempt: int, note: dict[str, object]) -> bool:
+    """Whether a later attempt of the rank began no later than where this one ended, or had begun."""
     later = [m.step for m in markers if m.rank == rank and m.attempt > attempt]
     own = [m.step for m in markers if m.rank == rank and m.attempt == attempt]
-    return bool(later) and (not own or min(later) <= max(own) + 1)
+    if own:
+        return bool(later) and min(later) <= max(own) + 1
+    first = note.get("first_step")
+    return bool(later) and (not isinstance(first, int) or min(later) <= first)
 
 
 def _interruption(markers: Sequence[Marker], rank: int, attempt: int, note: dict[str, object]) -> str:
     own = [m.step for m in markers if (m.rank, m.attempt) == (rank, attempt)]
-    last = f"its last whole step is {max(own)}" if own else "it finished no step"
+    first = note.get("first_step")
+    began = "" if first is None else f" (it began with step {first})"
+    last = f"its last whole step is {max(own)}" if own else f"it finished no step{began}"
     reason = note.get("interrupted") or f"its process {note.get('pid')} is gone"
     step = note.get("step_under_way")
     lost = "what came after is lost" if step is None else f"step {step}, under way, is lost"

@@ -152,6 +152,8 @@ class Recorder:
             metrics=scalars,
         )
         staged = self._staging.copy(call, {**fields, **device_scalars})
+        if self._step is None and self._last_step < 0:
+            self._writer.submit(lambda: self._session.begin(step))
         if self._step is not None and self._step != step:
             self.end_step(self._step)
         self._rows_of_step = rows + (self._rows_of_step if self._step == step else 0)

@@ -42,6 +42,7 @@ class Session:
     ) -> None:
         self._info: dict[str, Any] | None = None
         self._lock: RankLock | None = None
+        self._first_step: int | None = None
         try:
             previous = read_info(folder) if (folder / RUN_FILE).is_file() else None
             make_folder(folder)
@@ -75,6 +76,11 @@ class Session:
             self._info["covariance_set"] = label
             write_json(self.origin.folder / RUN_FILE, self._info)
 
+    def begin(self, step: int) -> None:
+        """Note the first step, so that a reader knows what is missing if no step gets whole."""
+        self._first_step = step
+        self._write_open_file({})
+
     def end(self) -> None:
         """Everything is written: the open recorder's file goes."""
         self._open_path.unlink(missing_ok=True)
@@ -96,5 +102,6 @@ class Session:
         return self.origin.folder / open_file(self.origin.rank, self.origin.attempt)
 
     def _write_open_file(self, note: Mapping[str, Any]) -> None:
-        process = {"pid": os.getpid(), "host": socket.gethostname(), "created": now()}
-        write_json(self._open_path, {FORMAT_FIELD: FORMAT_VERSION, "kind": "open", **process, **note})
+        about: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "created": now()}
+        about["first_step"] = self._first_step
+        write_json(self._open_path, {FORMAT_FIELD: FORMAT_VERSION, "kind": "open", **about, **note})

@@ -22,6 +22,9 @@ from .remote import RemotePath
 from .row_files import open_parquet
 from .run_info import read_json
 
+ROWS_KEY = b"entropylab_rows"
+"""Key of the number of rows in the metadata of a merged table: no marker counts its rows."""
+
 _CONNECTIONS = 16
 """Small files of an object store that are fetched at one time."""
 
@@ -177,6 +180,12 @@ def read_table(path: Location) -> pa.Table:
     """A small Parquet file of the log format; `RunFormatError` naming it where it cannot be read."""
     with open_parquet(path) as file:
         try:
-            return file.read()
+            table = file.read()
         except (OSError, pa.ArrowException, ValueError) as error:
             raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error
+    promised = (table.schema.metadata or {}).get(ROWS_KEY)
+    if promised is not None and promised != str(table.num_rows).encode():
+        raise RunFormatError(
+            f"{path}: holds {table.num_rows} rows, written with {promised.decode('ascii', 'replace')}"
+        )
+    return table

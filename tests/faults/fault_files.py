@@ -52,7 +52,7 @@ class View:
         except el.EntropylabError as error:
             return cls(*[_Failed(error)] * 6, problems=(("error", str(error)),))
         parts = {
-            "info": lambda: json.dumps([run.info, run.id, run.method, run.config], sort_keys=True),
+            "info": lambda: run.info,
             "steps": run.steps,
             "updates": lambda: run.steps(by="update"),
             "evaluations": run.evaluations,
@@ -97,6 +97,8 @@ def _subset(found: object, good: object) -> bool:
         return len(both) == len(found) and both.equals(expected)
     if isinstance(found, pa.Table) and isinstance(good, pa.Table):
         return found.num_rows == 0 or found.equals(good.filter(pc.is_in(good["step"], found["step"])))
+    if isinstance(found, dict) and isinstance(good, dict):  # a field more (the name of the seal) is no number
+        return all(name in found and found[name] == value for name, value in good.items())
     return found == good
 
 
