@@ -234,16 +234,16 @@ class Recorder:
     def _write_step(self, step: int, staged: list[Staged]) -> None:
         """On the writer thread: the step's files, and in `_run.json` what the covariance was centred over."""
         pieces = [make_piece(s.call, s.arrays()) for s in staged]
-        session = self._session
-        marker = write_step(session.origin, step, pieces, self._sampling, session.run_attempt.newest())
+        marker = write_step(
+            self._session.origin, step, pieces, self._sampling, self._session.newest_attempt()
+        )
         self._session.note_covariance_sets(u.covariance_set for u in marker.updates)
         pieces.clear()
         self._staging.release(staged)
 
     def _stop(self, interruption: str | None = None) -> None:
         """End the writer thread and let go of the rank."""
-        self._closed = True
-        self._staged = []
+        self._closed, self._staged = True, []
         atexit.unregister(self._abandon)
         self._writer.stop()
         if interruption is not None:

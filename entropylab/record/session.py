@@ -50,7 +50,7 @@ class Session:
                 self._lock = RankLock(folder / lock_file(rank), rank)
             attempt = last_attempt(folder, rank) + 1
             self.origin = Origin(folder, rank, attempt, world_size, now())
-            self.run_attempt = RunAttempt(folder, rank, attempt)
+            self.newest_attempt = RunAttempt(folder, rank, attempt).newest
             if rank == 0:
                 newest = attempt_info(
                     attempt, method=method, config=config, world_size=world_size, sampling=sampling

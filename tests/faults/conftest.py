@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fault_checks import Reference
 
-REFERENCE_STEPS = 200
+REFERENCE_STEPS = 100
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
