@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def main(folder: str, rank: int, world_size: int) -> None:
     jobs = torch.load(place / f"jobs-{rank}.pt", weights_only=False)
     results = [run(job, distributed.group.WORLD) for job in jobs]
     torch.save(results, place / f"results-{rank}.pt")
+    distributed.barrier()
     distributed.destroy_process_group()
+    os._exit(0)  # gloo's own threads may outlive the group and abort the interpreter's teardown
 
 
 if __name__ == "__main__":
