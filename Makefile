@@ -24,7 +24,7 @@ demo: $(READY) ## train baseline, Clip-Cov and KL-Cov in minutes, then compare t
 	$(BIN)/entropylab demo --out runs/demo
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest -n 2 -m "not browser"
+	$(BIN)/python -m pytest -n 2 -m "not browser and not cuda"
 
 test-faults: $(READY) ## kill, fill, flip and cut the recorder hundreds of times (minutes)
 	$(BIN)/python -m pytest tests/faults -n 2 -m "faults or not faults"
