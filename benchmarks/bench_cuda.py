@@ -1,14 +1,18 @@
-"""PPO, Clip-Cov and KL-Cov on a GPU at [4096, 8192] fp32: time, memory and share of the copy ceiling.
+"""PPO, Clip-Cov and KL-Cov on a GPU, fp32: time, memory, and share of the copy ceiling at [4096, 8192].
 
     python benchmarks/bench_cuda.py
 
-Forward and backward, CUDA events, medians of alternating rounds, as called and under ``torch.compile``. Where
-verl 0.9.1 can be imported, its vanilla, clip_cov and kl_cov are timed in the same rounds.
+Forward and backward, CUDA events, medians of alternating rounds. ``own``, ``compiled`` (``torch.compile``)
+and, where verl 0.9.1 can be imported, its vanilla, clip_cov and kl_cov, each as called from Python: what the
+host takes to launch it counts. ``graph/...``: the same calls replayed from a CUDA graph, the time of the
+device alone; verl waits for the host, so it cannot be captured.
 
-The ceiling is what a device-to-device copy of 2 GiB moves, bytes read plus bytes written. The bytes of a loss
-are the least that exact whole-batch selection has to move: PPO reads logprob, old logprob, advantage (fp32)
-and mask (bool) and writes the gradient, 17 a token; a covariance needs the means of all tokens first, so
-Clip-Cov and KL-Cov read logprob and advantage once more, 25 a token.
+The ceiling is what a device-to-device copy of 2 GiB moves, bytes read plus bytes written. Two shares of it,
+by the bytes a token. ``passes``: what the passes over all tokens move when each is one kernel. A pass reads
+logprob, old logprob, advantage (fp32) and mask (bool), 13; the forward writes a slope, the backward reads it
+and writes the gradient, 12; a covariance needs the means first, so Clip-Cov and KL-Cov make one more pass.
+``least``: were the incoming gradient known in the forward and nothing read twice without need: 17, and 25
+where logprob and advantage have to be read once more.
 """
 
 from __future__ import annotations
@@ -24,8 +28,12 @@ from measure import keep
 from entropylab import KLCov, policy_loss, select_tokens
 from entropylab.losses.surrogates import ImportanceSampling
 
-ROWS, LENGTH, ROUNDS = 4096, 8192, 30
-LEAST_BYTES = {"ppo": 17, "clip_cov": 25, "kl_cov": 25}
+SHAPES, ROUNDS = ((64, 4096), (4096, 8192)), 30
+BYTES = {
+    "passes": {"ppo": 25, "clip_cov": 38, "kl_cov": 38},
+    "least": {"ppo": 17, "clip_cov": 25, "kl_cov": 25},
+}
+LOSSES = ("ppo", "clip_cov", "kl_cov")
 SELECTED_FROM = 2442, 4096
 
 
@@ -76,6 +84,20 @@ def medians(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def graphed(call: Callable[[], object]) -> Callable[[], None]:
+    """The call, recorded once and replayed; raises where it waits for the host."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
 def peak_gib(call: Callable[[], object], inputs: Mapping[str, torch.Tensor]) -> float:
     """By which a call raises the highest allocation above inputs and gradient."""
     inputs["logprobs"].grad = None
@@ -95,18 +117,19 @@ def compiled_losses() -> dict[str, Callable[[dict[str, torch.Tensor]], torch.Ten
         call = torch.compile(
             lambda *x: policy_loss(*x, surrogate=row.surrogate, control=row.control, validate=False).loss,
             fullgraph=True,
+            dynamic=False,
         )
         return lambda x: call(*x.values())
 
     return {"ppo": of("grpo"), "clip_cov": of("clip_cov"), "kl_cov": of("kl_cov_7b")}
 
 
-def loss_figures() -> dict[str, object]:
+def loss_figures(rows: int, length: int, ceiling: float) -> dict[str, object]:
     """Milliseconds, peaks, bandwidth and ratios of every loss of every side."""
     sides = {"own": own_losses(), "compiled": compiled_losses()}
     if importlib.util.find_spec("verl"):
         sides["verl"] = verl_losses()
-    inputs = make_inputs(ROWS, LENGTH)
+    inputs = make_inputs(rows, length)
 
     def step(loss: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> Callable[[], None]:
         def call() -> None:
@@ -117,17 +140,18 @@ def loss_figures() -> dict[str, object]:
 
     calls = {f"{side}/{name}": step(loss) for side, losses in sides.items() for name, loss in losses.items()}
     seconds = medians(calls)
-    ceiling, tokens = copy_ceiling(), ROWS * LENGTH
-    moved = {name: LEAST_BYTES[name.split("/")[1]] * tokens / value for name, value in seconds.items()}
-    found = {
-        "tokens": tokens,
-        "copy_ceiling_tb_s": round(ceiling / 1e12, 3),
+    peaks = {name: peak_gib(call, inputs) for name, call in calls.items()}
+    pairs = [(side, name) for side in ("own", "compiled") for name in LOSSES]
+    replays = {f"graph/{side}/{name}": graphed(step(sides[side][name])) for side, name in pairs}
+    seconds |= medians(replays)
+    found: dict[str, object] = {
         "ms": {name: round(1e3 * value, 3) for name, value in seconds.items()},
-        "share_of_ceiling": {name: round(value / ceiling, 3) for name, value in moved.items()},
-        "peak_gib": {name: round(peak_gib(call, inputs), 3) for name, call in calls.items()},
+        "peak_gib": {name: round(value, 3) for name, value in peaks.items()},
     }
+    for kind, of in BYTES.items():
+        moved = {name: of[name.split("/")[2]] * rows * length / seconds[name] for name in replays}
+        found[f"share_of_ceiling_{kind}"] = {name: round(x / ceiling, 3) for name, x in moved.items()}
     if "verl" in sides:
-        pairs = [(side, name) for side in ("own", "compiled") for name in LEAST_BYTES]
         over = {f"{s}/{n}": seconds[f"{s}/{n}"] / seconds[f"verl/{n}"] for s, n in pairs}
         found["over_verl"] = {name: round(value, 3) for name, value in over.items()}
     return found
@@ -139,12 +163,11 @@ def selection_figures() -> dict[str, object]:
     control, surrogate = KLCov(fraction=2e-3, covariance_on="old"), ImportanceSampling()
     covariance = inputs["old_logprobs"].mul(inputs["advantages"]).flatten()
     k = int(2e-3 * covariance.numel())
-    seconds = medians(
-        {
-            "select_tokens": lambda: select_tokens(control, **inputs, surrogate=surrogate, validate=False),
-            "torch.topk alone": lambda: covariance.topk(k),
-        }
-    )
+    calls = {
+        "select_tokens": lambda: select_tokens(control, **inputs, surrogate=surrogate, validate=False),
+        "torch.topk alone": lambda: covariance.topk(k),
+    }
+    seconds = medians(calls | {f"graph/{name}": graphed(call) for name, call in calls.items()})
     return {
         "tokens": covariance.numel(),
         "k": k,
@@ -156,8 +179,14 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("skipped: no CUDA device")
         return
-    figures = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
-    keep("cuda", {**figures, "losses": loss_figures(), "selection": selection_figures()})
+    ceiling = copy_ceiling()
+    machine = {
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "copy_ceiling_tb_s": round(ceiling / 1e12, 3),
+    }
+    losses = {f"{rows}x{length}": loss_figures(rows, length, ceiling) for rows, length in SHAPES}
+    keep("cuda", {**machine, **losses, "selection": selection_figures()})
 
 
 if __name__ == "__main__":

@@ -124,4 +124,4 @@ class Collector:
                 self.whole[name] = part.new_empty((self._n_rows, *part.shape[1:]), dtype=dtype or part.dtype)
             self.whole[name][rows].copy_(part)
         else:
-            self.whole[name] = part.to(dtype or part.dtype)
+            self.whole[name] = part.to(dtype or part.dtype).contiguous()

@@ -52,14 +52,14 @@ def unpacked(words: Tensor) -> Candidates:
 
 def local_candidates(keys: Keys, covariances: Covariances, count: Tensor, limit: int) -> Candidates:
     """The ``count`` tokens of a batch that come first, in the order (sample_id, position)."""
-    sample_ids = covariances.found.sample_ids
-    rows, counts = first_by_key(keys, count, limit, sample_ids)
+    found = covariances.found
+    rows, counts = first_by_key(keys, count, limit, found.ids_to_sort_by)
     tokens = Units(rows, 1, keys.shape[1])
     values = torch.where(counts, keys.of(tokens).squeeze(1).double(), -torch.inf)
     covariance, _ = covariances.at(tokens)
-    ids, positions = tokens.of_responses(sample_ids), tokens.positions.squeeze(1)
-    found = Candidates(values, ids, positions, covariance.squeeze(1).double())
-    return found.at(_fillers_last(values))
+    ids, positions = tokens.of_responses(found.sample_ids), tokens.positions.squeeze(1)
+    chosen = Candidates(values, ids, positions, covariance.squeeze(1).double())
+    return chosen.at(_fillers_last(values))
 
 
 def first_of(candidates: Candidates, count: Tensor, limit: int) -> Candidates:

@@ -24,7 +24,7 @@ _BY_TOKEN = ("logprobs", "old_logprobs", "ref_logprobs", "entropy")
 def choose(control: SelectingControl, keys: Keys, found: Survey, share: Tensor | float = 1.0) -> Chosen:
     """The tokens that the control chooses in this batch, by their keys."""
     limit, count = control.budget.of(found.inside.numel()), control.budget.of_tensor(found.count)
-    rows, counts = first_by_key(keys, count, limit, found.sample_ids)
+    rows, counts = first_by_key(keys, count, limit, found.ids_to_sort_by)
     return Chosen(rows, counts.to(found.dtype).unsqueeze(1), counts.sum(), share)
 
 

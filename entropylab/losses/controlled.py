@@ -53,13 +53,13 @@ def changed_at_chosen(
     surrogate: Surrogate,
     controls: Sequence[Control],
     every: Sequence[Chosen | None],
-    tokens: TokenBatch,
+    tokens: TokenBatch | None,
     rows: Tensor,
 ) -> Controlled:
-    """The loss with the controls applied at the chosen ``tokens`` [k, 1] of flat ``rows`` [k]."""
+    """The loss with the controls applied at the chosen ``tokens`` [k, 1] of flat ``rows`` [k]; None: none."""
     assert found.losses is not None
     losses, source = found.losses, found.inputs["logprobs"]
-    if len(rows) == 0:
+    if tokens is None:
         return Controlled(gate_rows(source, losses.per_response, losses.slope), losses.totals)
     with torch.no_grad():
         before = terms = surrogate.terms(tokens)
@@ -67,12 +67,12 @@ def changed_at_chosen(
         assert chosen is not None
         mask = members(chosen.rows, chosen.mask, rows, found.shape)
         terms = one.apply(tokens, terms, replace(chosen, rows=rows, mask=mask))
-    at = place(rows, found.shape[1])
-    _add(losses.per_response, at[:1], (terms.value - before.value).double(), tokens.inside)
-    _add(losses.slope, at, terms.slope - before.slope, tokens.inside)
+    response = rows // found.shape[1]
+    _add(losses.per_response, response, (terms.value - before.value).double(), tokens.inside)
+    _add(losses.slope.view(-1), rows, terms.slope - before.slope, tokens.inside)
     per_response = gate_rows(source, losses.per_response, losses.slope)
     for term in terms.per_token:
-        per_response = per_response.index_add(0, at[0], (term * tokens.inside).squeeze(1).double())
+        per_response = per_response.index_add(0, response, (term * tokens.inside).squeeze(1).double())
     weight_change = (terms.weight - before.weight) * tokens.inside
     rest = (terms.extra, terms.nonfinite, terms.reports)
     return Controlled(per_response, losses.totals, None, weight_change, *rest)
@@ -98,9 +98,9 @@ def changed_everywhere(
 
 
 @torch.no_grad()
-def _add(whole: Tensor, at: tuple[Tensor, ...], change: Tensor, mask: Tensor) -> None:
-    """Add ``change`` [k, 1] at the chosen tokens; overwrites ``whole``."""
-    whole.index_put_(at, change.mul_(mask).squeeze(1), accumulate=True)
+def _add(whole: Tensor, at: Tensor, change: Tensor, mask: Tensor) -> None:
+    """Add ``change`` [k, 1], where ``mask`` is 1, to ``whole`` at [k]; overwrites both."""
+    whole.index_add_(0, at, change.mul_(mask).squeeze(1))
 
 
 def _apply_at(control: Control, batch: TokenBatch, terms: Terms, chosen: Chosen) -> Terms:
@@ -120,7 +120,8 @@ def _apply_at(control: Control, batch: TokenBatch, terms: Terms, chosen: Chosen)
 
     def spread(new: Tensor, old: Tensor | None, whole: Tensor) -> Tensor:
         change = new if old is None else new - old
-        return whole.index_put(at, (change * chosen.mask).squeeze(1), accumulate=True)
+        added = (change * chosen.mask).squeeze(1)
+        return whole.flatten().index_add(0, chosen.rows, added).view(whole.shape)
 
     kept = [spread(*three) for three in zip(after.per_token, before.per_token, terms.per_token, strict=False)]
     new = after.per_token[len(kept) :]

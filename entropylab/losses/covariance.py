@@ -24,6 +24,31 @@ class Means:
     logprob: Tensor
     advantage: Tensor
 
+    def centring(self, dtype: torch.dtype) -> Centring:
+        """What subtracts them in ``dtype``, in two steps: an fp32 offset of 1e4 costs no digits."""
+        means = torch.stack([self.logprob, self.advantage])
+        leading = means.to(dtype)
+        rest = (means - leading.double()).to(dtype)
+        return Centring(*(Shift(*pair) for pair in zip(leading.unbind(), rest.unbind(), strict=True)))
+
+
+class Shift(NamedTuple):
+    """A mean as the sum of two numbers of the compute dtype."""
+
+    leading: Tensor
+    rest: Tensor
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """The values minus the mean; a fresh tensor."""
+        return (values - self.leading).sub_(self.rest)
+
+
+class Centring(NamedTuple):
+    """What subtracts the means of a token set."""
+
+    logprob: Shift
+    advantage: Shift
+
 
 class RowMoments(NamedTuple):
     """Of each response."""
@@ -75,7 +100,7 @@ def token_covariance(
     if resolve_validate(validate, logprobs):
         check_values(batch, mask, {"logprobs": logprobs, "advantages": advantages}, may_be_empty=False)
     moments = join_moments([row_moments(valid, named[0], named[2])])
-    return centre(batch, means_of(moments)).covariance + nan_outside(batch.inside)
+    return centre(batch, means_of(moments).centring(dtype)).covariance + nan_outside(batch.inside)
 
 
 @torch.no_grad()
@@ -108,26 +133,13 @@ def means_of(moments: Tensor) -> Means:
 
 
 @torch.no_grad()
-def centre(batch: TokenBatch, means: Means, covariance_on: str = "current") -> Centred:
+def centre(batch: TokenBatch, at: Centring, covariance_on: str = "current") -> Centred:
     """Centre logprobs and advantages at the means."""
-    dtype, advantages = batch.inside.dtype, batch.response_advantages
-    centred_logprob = Shift(means.logprob, dtype)(_centred_on(batch, covariance_on)).mul_(batch.inside)
-    given = batch.signal.neg() if advantages is None else advantages
-    centred_advantage = Shift(means.advantage, dtype)(given)
+    advantages = batch.response_advantages
+    centred_logprob = at.logprob(_centred_on(batch, covariance_on)).mul_(batch.inside)
+    centred_advantage = at.advantage(batch.signal.neg() if advantages is None else advantages)
     return Centred(centred_logprob, centred_advantage, centred_logprob * centred_advantage)
 
 
 def _centred_on(batch: TokenBatch, covariance_on: str) -> Tensor:
     return batch.logprobs if covariance_on == "current" else keep(batch.old_logprobs, batch.inside)
-
-
-class Shift:
-    """Subtracts an fp64 mean, in two steps so that an fp32 offset of 1e4 costs no digits."""
-
-    def __init__(self, mean: Tensor, dtype: torch.dtype) -> None:
-        self._leading = mean.to(dtype)
-        self._rest = (mean - self._leading.double()).to(dtype)
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """A fresh tensor."""
-        return (values - self._leading).sub_(self._rest)

@@ -90,8 +90,8 @@ def as_indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def from_bool(marked: Tensor, dtype: torch.dtype) -> Tensor:
-    """1 where ``marked``, 0 elsewhere, in ``dtype``; several times faster on a CPU than a direct cast."""
-    return marked.view(torch.uint8).to(dtype)
+    """1 where ``marked``, 0 elsewhere, in ``dtype``; by way of uint8 several times faster on a CPU."""
+    return (marked.view(torch.uint8) if marked.device.type == "cpu" else marked).to(dtype)
 
 
 def count_of(indicator: Tensor) -> Tensor:

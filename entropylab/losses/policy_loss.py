@@ -139,7 +139,7 @@ def policy_loss(
     share = share_of_set(reduction, found, denominator)
     every = _all_chosen(controls, selections, found, ranked, share)
     rows, chosen_mask = union_of([one for one in every if one is not None], found)
-    at_chosen = batch_at(found, rows, chosen_mask)
+    at_chosen = batch_at(found, rows, chosen_mask) if len(rows) else None
     controlled = (
         changed_at_chosen(found, surrogate, controls, every, at_chosen, rows)
         if streamed
@@ -149,7 +149,8 @@ def policy_loss(
         check_full_kl(controlled.nonfinite)
     reduced = REDUCTIONS[reduction](controlled.per_response, found, denominator)
     loss = sum(controlled.extra, start=reduced.to(found.dtype))
-    metrics = batch_metrics(found, ranked, controlled, at_chosen, centre(at_chosen, means, base))
+    centred = None if at_chosen is None else centre(at_chosen, covariances.centring, base)
+    metrics = batch_metrics(found, ranked, controlled, at_chosen, centred)
     source = TokenSource(covariances, controlled, rows, chosen_mask.squeeze(1) > 0, versions_of(found))
     return PolicyLoss(loss, metrics, token_tensors(source) if torch.compiler.is_compiling() else source)
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from .backend import torch
 from .batch import by_token
 from .blocks import Collector, Part, Rows, Units, row_blocks
-from .covariance import Means, Shift
+from .covariance import Means
 from .keys import Keys, StoredKeys, StreamedKeys, unit_maxima
 from .masking import between, count_of, from_bool, keep, lowest_outside
 from .selection import reads_few
 from .survey import Survey, unclipped_of
+from .token_hash import key_of_words, row_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,8 @@ class RankInputs:
     """Which tokens."""
     seed: int
     step: int
+    read_words: Callable[[], Tensor]
+    """Gives int32 [b]: ``token_hash.row_words`` of the responses."""
     read_unclipped: Callable[[], Tensor | None]
     """Gives bool [b, t]: the surrogate's ratio clip is not active; None where it has none."""
 
@@ -44,6 +47,10 @@ class RankInputs:
     def positions(self) -> Tensor | None:
         """int64 [b, t]; None where they are the numbers of the columns."""
         return self.part.positions
+
+    def hash_key(self, eligible: Tensor) -> Tensor:
+        """The key by which tokens are drawn among those where ``eligible`` [b, t] is 1; -inf elsewhere."""
+        return key_of_words(eligible, self.read_words(), self.positions)
 
     def unclipped(self, low: float = -math.inf, high: float = math.inf) -> Tensor:
         """1 for valid tokens of low < covariance < high that the ratio clip leaves alone, 0 elsewhere."""
@@ -60,16 +67,16 @@ class Covariances:
         self.found = found
         self._logprobs = found.inputs["logprobs" if covariance_on == "current" else "old_logprobs"].detach()
         self._advantages = found.inputs["advantages"].detach()
-        self._centre_logprob = Shift(means.logprob, found.dtype)
-        self._centre_advantage = Shift(means.advantage, found.dtype)
+        self.centring = means.centring(found.dtype)
         self._unclipped: list[Tensor | None] = []
+        self._words: list[Tensor] = []
 
     def at(self, part: Part) -> tuple[Tensor, Tensor]:
         """The covariance of these tokens, 0 outside the valid ones, and 1 at the valid ones."""
         advantages = self._advantages
         advantages = part.of_responses(advantages) if advantages.dim() == 1 else part.of_tokens(advantages)
-        covariance = self._centre_logprob(part.of_tokens(self._logprobs))
-        covariance.mul_(self._centre_advantage(by_token(advantages)))
+        covariance = self.centring.logprob(part.of_tokens(self._logprobs))
+        covariance.mul_(self.centring.advantage(by_token(advantages)))
         inside = from_bool(part.of_tokens(self.found.inside), covariance.dtype)
         return keep(covariance, inside), inside
 
@@ -83,8 +90,13 @@ class Covariances:
             whole = self._unclipped[0]
             return None if whole is None else part.of_tokens(whole)
 
+        def words() -> Tensor:
+            if not self._words:
+                self._words.append(row_words(found.sample_ids, *settings))
+            return part.of_responses(self._words[0])
+
         ids, settings = part.of_responses(found.sample_ids), (found.inputs["seed"], found.inputs["step"])
-        return RankInputs(covariance, ids, part, *settings, unclipped)
+        return RankInputs(covariance, ids, part, *settings, words, unclipped)
 
     def keys_at(self, control: SelectingControl) -> Callable[[Units], Tensor]:
         """A function that gives the keys of ``control`` at some units."""

@@ -5,7 +5,7 @@ It goes by blocks of responses and keeps only what the later passes need; other 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .backend import torch
@@ -55,6 +55,8 @@ class Survey:
     """0-d int64: tokens inside the mask with a non-finite input."""
     losses: TokenLosses | None = None
     """None where no loss was asked for."""
+    numbered: bool = False
+    """No sample ids were given: the responses are numbered."""
 
     @property
     def count(self) -> Tensor:
@@ -65,6 +67,11 @@ class Survey:
     def sample_ids(self) -> Tensor:
         """int64 [B]."""
         return self.inputs["sample_ids"]
+
+    @property
+    def ids_to_sort_by(self) -> Tensor | None:
+        """int64 [B]; None where the responses are in order as they are."""
+        return None if self.numbered else self.sample_ids
 
     @property
     def shape(self) -> torch.Size:
@@ -102,7 +109,8 @@ def survey(
     inputs: dict[str, Any], surrogate: Surrogate, *, covariance_on: str, with_loss: bool = True
 ) -> Survey:
     """The first pass over checked ``inputs`` by name."""
-    return _surveyed(_converted(inputs), surrogate, covariance_on, with_loss)
+    found = _surveyed(_converted(inputs), surrogate, covariance_on, with_loss)
+    return replace(found, numbered=inputs.get("sample_ids") is None)
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidInputError
 from .backend import torch
 from .blocks import Collector, Rows
-from .choosing import place
 from .masking import nan_outside
 from .selection import mark_rows
 
@@ -65,8 +64,7 @@ def token_tensors(source: TokenSource) -> dict[str, Tensor]:
             )
     made = _by_blocks(source.covariances, source.controlled.terms)
     if change is not None and len(source.rows):
-        at = place(source.rows, found.shape[1])
-        made["weight"].index_put_(at, change.squeeze(1), accumulate=True)
+        made["weight"].view(-1).index_add_(0, source.rows, change.squeeze(1))
     made["selected"] = mark_rows(source.rows, source.chosen, found.shape)
     return {name: made[name] for name in _NAMES}
 

@@ -172,7 +172,7 @@ def test_a_group_over_nccl_chooses_what_one_process_chooses(tmp_path, make_token
 def test_tensors_of_two_devices_are_refused(make_tokens, on_gpu):
     here = make_tokens(3, 9)
     there = on_gpu(here)
-    with pytest.raises(ValueError, match="device"):
+    with pytest.raises(ValueError, match="old_logprobs is on cpu"):
         policy_loss(there.logprobs, here.old_logprobs, there.advantages, there.mask)
 
 

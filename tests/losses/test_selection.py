@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from entropylab.losses import hashing
+from entropylab.losses import hashing, selection
 from entropylab.losses.numpy_selection import first_by_hash, first_by_key as first_by_key_numpy
 from entropylab.losses.selection import first_by_key, mark_rows, top_by_score
 from entropylab.losses.token_budget import TokenBudget
@@ -29,7 +31,16 @@ def _brute(score, eligible, count, ids):
     return chosen
 
 
-@settings(max_examples=150, deadline=None)
+def _way(sorts):
+    """By a threshold as on a CPU, or by a sort as elsewhere."""
+    return mock.patch.object(selection, "_sorts", return_value=sorts)
+
+
+EITHER_WAY = pytest.mark.parametrize("sorts", [False, True], ids=["threshold", "sort"])
+
+
+@EITHER_WAY
+@settings(max_examples=100, deadline=None)
 @given(
     rows=st.integers(1, 5),
     length=st.integers(1, 90),
@@ -39,14 +50,15 @@ def _brute(score, eligible, count, ids):
     seed=st.integers(0, 2**31),
     named=st.booleans(),
 )
-def test_top_is_the_sorted_list_ties_included(rows, length, levels, count, spare, seed, named):
+def test_top_is_the_sorted_list_ties_included(sorts, rows, length, levels, count, spare, seed, named):
     rng = np.random.default_rng(seed)
     score = torch.from_numpy(rng.integers(0, levels, (rows, length)).astype(np.float32) - 2)
     eligible = torch.from_numpy(rng.random((rows, length)) < 0.7)
     ids = torch.from_numpy(rng.permutation(rows).astype(np.int64) - 2) if named else torch.arange(rows)
     count = min(count, rows * length)
     limit = min(count + spare, rows * length)
-    chosen = top_by_score(score, eligible.float(), torch.tensor(count), limit, ids)
+    with _way(sorts):
+        chosen = top_by_score(score, eligible.float(), torch.tensor(count), limit, ids)
     expected = _brute(score, eligible, count, ids)
     assert torch.equal(chosen.bool(), expected)
     assert set(chosen.unique().tolist()) <= {0.0, 1.0}
@@ -57,15 +69,33 @@ def test_top_is_the_sorted_list_ties_included(rows, length, levels, count, spare
     assert np.array_equal(twin, expected.flatten().numpy())
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("distinct", [3, 50, 10**9])
 @pytest.mark.parametrize("limit", [1, 7, 40])
-def test_blocks_hold_the_highest(limit, distinct):
+def test_blocks_hold_the_highest(sorts, limit, distinct):
     rng = np.random.default_rng(limit)
     score = torch.from_numpy(rng.integers(0, distinct, (7, 1003)).astype(np.float64))
     eligible = torch.from_numpy(rng.random((7, 1003)) < 0.9)
     assert limit * 128 < score.numel(), "the block path is taken"
-    chosen = top_by_score(score, eligible.double(), torch.tensor(limit), limit, torch.arange(7))
+    with _way(sorts):
+        chosen = top_by_score(score, eligible.double(), torch.tensor(limit), limit, torch.arange(7))
     assert torch.equal(chosen.bool(), _brute(score, eligible, limit, torch.arange(7)))
+
+
+@pytest.mark.parametrize("distinct", [3, 10**9])
+def test_rows_in_order_need_no_ids_and_both_ways_agree(distinct):
+    rng = np.random.default_rng(distinct)
+    key = torch.from_numpy(rng.integers(0, distinct, (40, 2000)).astype(np.float64))
+    key[rng.random(key.shape) < 0.3] = -torch.inf
+    found = []
+    for sorts in (False, True):
+        for ids in (None, torch.arange(40)):
+            with _way(sorts):
+                found.append(first_by_key(key, torch.tensor(1100), 1200, ids))
+    for rows, counts in found:
+        assert torch.equal(rows, found[0][0])
+        assert counts.sum() == 1100
+        assert len(rows[~counts].unique()) == 100
 
 
 def test_fewer_eligible_tokens_than_the_count():

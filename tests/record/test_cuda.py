@@ -32,9 +32,10 @@ def rows(path):
 def test_a_gpu_run_equals_the_run_from_host_memory(tmp_path, batch):
     with el.Recorder(tmp_path / "gpu") as gpu, el.Recorder(tmp_path / "cpu") as cpu:
         for step in range(4):
-            for seed in (2 * step, 2 * step + 1):
-                cpu.record(step, **batch(seed))
-                gpu.record(step, **on_gpu(batch(seed)))
+            for piece in range(2):
+                given = batch(2 * step + piece)
+                cpu.record(step, micro_step=piece, **given)
+                gpu.record(step, micro_step=piece, **on_gpu(given))
             cpu.end_step(step)
             gpu.end_step(step)
     assert rows(tmp_path / "gpu").equals(rows(tmp_path / "cpu"))
@@ -79,8 +80,8 @@ def test_one_transfer_a_step_into_page_locked_memory(tmp_path, batch):
         with torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
         ) as profile:
-            for one in given:
-                recorder.record(0, **one)
+            for piece, one in enumerate(given):
+                recorder.record(0, micro_step=piece, **one)
             recorder.end_step(0)
             recorder.flush()
         copies = [e for e in profile.events() if "Memcpy DtoH" in e.name]

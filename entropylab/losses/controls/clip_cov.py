@@ -74,12 +74,10 @@ class ClipCov:
 
     def key(self, tokens: RankInputs) -> Tensor:
         """What tokens are chosen by, the highest first; -inf where a token may not be chosen."""
-        from ..token_hash import hash_key
-
         if self.select == "top":
             return tokens.covariance
         eligible = tokens.unclipped(self.low, self.high)
-        return hash_key(eligible, tokens.sample_ids, tokens.positions, seed=tokens.seed, step=tokens.step)
+        return tokens.hash_key(eligible)
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int

@@ -55,10 +55,8 @@ class RandomClip:
 
     def key(self, tokens: RankInputs) -> Tensor:
         """What tokens are chosen by, the highest first; -inf where a token may not be chosen."""
-        from ..token_hash import hash_key
-
         eligible = tokens.unclipped()
-        return hash_key(eligible, tokens.sample_ids, tokens.positions, seed=tokens.seed, step=tokens.step)
+        return tokens.hash_key(eligible)
 
     def choose_numpy(
         self, covariance: Any, sample_ids: Any, positions: Any, clipped: Any = None, *, seed: int, step: int
