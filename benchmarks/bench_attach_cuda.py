@@ -1,4 +1,4 @@
-"""What attaching to TRL costs on a GPU: wall-clock time of a training step, plain, observed, and with Clip-Cov.
+"""What attaching to TRL costs on a GPU: wall-clock time of a step, plain, observed, and with Clip-Cov.
 
     python benchmarks/bench_attach_cuda.py
 
@@ -8,6 +8,7 @@ the same seeds. The first step of each run is left out.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
 import sys
@@ -62,7 +63,7 @@ def step_seconds(folder: Path, seed: int, variant: str) -> list[float]:
     if handle is not None:
         handle.detach()
         assert len(el.open_run(folder / "run").steps()) == STEPS
-    return [b - a for a, b in zip(times, times[1:], strict=False)]
+    return [b - a for a, b in itertools.pairwise(times)]
 
 
 def main() -> None:
