@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from entropylab.analysis.concentration import top_mask, top_means, whole_size
 from entropylab.analysis.curve_data import fit_run, law_points
 from entropylab.analysis.tail_data import tail_inputs
 from entropylab.errors import EntropylabError, InsufficientDataError
@@ -94,7 +95,7 @@ def _draw_concentration(groups: dict[str, list[Run]], ax: Axes) -> None:
         tokens = _tokens(members)
         if tokens is None:
             continue
-        held = held_share(tokens["covariance"], SHARES)
+        held = held_share(tokens["covariance"], SHARES, tokens["weights"])
         ax.plot(SHARES, held, label=method_label(key), **line_kwargs(run_style(key, key)))
         if key == next(iter(groups)):
             _mark(tokens, ax)
@@ -106,34 +107,53 @@ def _draw_concentration(groups: dict[str, list[Run]], ax: Axes) -> None:
     ax.set_xticks([1e-3, 1e-2, 1e-1, 1], ["0.1 %", "1 %", "10 %", "100 %"])
 
 
-def held_share(covariance: np.ndarray, fractions: np.ndarray) -> np.ndarray:
-    """Share of Σ max(c, 0) that the top k = ⌈f n⌉ tokens hold for each fraction f, [m]; NaN without any."""
-    positive = np.maximum(np.sort(covariance)[::-1], 0.0)
-    counts = [top_count(fraction, len(positive)) for fraction in fractions]
-    total = positive.sum()
-    return np.cumsum(positive)[np.array(counts) - 1] / (total if total > 0 else np.nan)
+def held_share(
+    covariance: np.ndarray, fractions: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Share of Σ max(c, 0) that the top k = ⌈f n⌉ tokens hold for each fraction f, [m]; NaN without any.
+
+    With ``weights`` [n], the tokens that a row stands for, n is their sum.
+    """
+    order = np.argsort(-covariance, kind="stable")
+    positive = np.maximum(covariance[order], 0.0)
+    weight = np.ones(len(order)) if weights is None else weights[order]
+    size = whole_size(weight.sum())
+    counts = np.array([top_count(fraction, size) for fraction in fractions])
+    total = weight @ positive
+    return counts * top_means(positive, tuple(fractions), weight) / (total if total > 0 else np.nan)
 
 
-def _tokens(members: Sequence[Run]) -> dict[str, np.ndarray] | None:
-    """Covariance and centred margins of the first steps of every run; None where none holds tokens."""
+def _tokens(members: Sequence[Run]) -> dict[str, Any] | None:
+    """Covariance and centred margins of the first steps of every run; None where none holds tokens.
+
+    ``weights``: how many tokens each row stands for, None where every run holds all of them.
+    """
     found = []
     for run in members:
         try:
             found.append(tail_inputs(run))
         except EntropylabError:
             continue
-    names = ("covariance", "logprobs", "advantages")
-    return {name: np.concatenate([f[name] for f in found]) for name in names} if found else None
+    if not found:
+        return None
+    tokens = {n: np.concatenate([f[n] for f in found]) for n in ("covariance", "logprobs", "advantages")}
+    sampled = any(f["weights"] is not None for f in found)
+    parts = [np.ones(len(f["covariance"])) if f["weights"] is None else f["weights"] for f in found]
+    return {**tokens, "weights": np.concatenate(parts) if sampled else None}
 
 
-def _mark(tokens: dict[str, np.ndarray], ax: Axes) -> None:
+def _mark(tokens: dict[str, Any], ax: Axes) -> None:
     """Write what the top 2 % hold and how many of them are rare tokens with below-average advantage."""
-    covariance = tokens["covariance"]
-    top = np.argsort(-covariance, kind="stable")[: top_count(MARKED, len(covariance))]
-    rare = ((tokens["logprobs"][top] < 0) & (tokens["advantages"][top] < 0)).mean()
-    share = float(held_share(covariance, np.array([MARKED]))[0])
+    covariance, weights = tokens["covariance"], tokens["weights"]
+    size = len(covariance) if weights is None else whole_size(weights.sum())
+    top = top_mask(covariance, top_count(MARKED, size), weights)
+    below = (tokens["logprobs"][top] < 0) & (tokens["advantages"][top] < 0)
+    rare = np.average(below, weights=None if weights is None else weights[top])
+    share = float(held_share(covariance, np.array([MARKED]), weights)[0])
     ax.plot([MARKED], [share], "o", color=INK, markersize=3.5, zorder=4)
     text = f"top 2 % hold {percent(share)};\n{percent(rare)} of them rare,\nadvantage below mean"
+    if weights is not None:
+        text += "\n(estimated from a sample)"
     place: dict[str, Any] = {
         "xytext": (0.04, 0.97),
         "textcoords": "axes fraction",

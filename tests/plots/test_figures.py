@@ -76,6 +76,26 @@ def test_held_share_by_hand():
     assert np.isnan(held_share(-np.ones(4), np.array([0.5]))).all()
 
 
+def test_a_row_counts_as_the_tokens_it_stands_for():
+    covariance, weights = np.array([4.0, 2.0, -1.0, 1.0]), np.array([1.0, 3.0, 4.0, 2.0])
+    whole = np.repeat(covariance, weights.astype(int))
+    fractions = np.array([0.1, 0.25, 0.5, 1.0])
+    np.testing.assert_allclose(held_share(covariance, fractions, weights), held_share(whole, fractions))
+
+
+def test_the_overview_of_a_sampled_log_says_that_it_estimates(make_run, tmp_path):
+    sampling = el.TokenSampling.tail_and_share(0.3, seed=2)
+    full, sampled = (
+        make_run(tmp_path / name, steps=6, prompts=24, token_sampling=given)
+        for name, given in (("full", None), ("sampled", sampling))
+    )
+    held = {name: overview_figure([run]).axes[2] for name, run in (("full", full), ("sampled", sampled))}
+    assert any("estimated from a sample" in text.get_text() for text in held["sampled"].texts)
+    assert not any("estimated from a sample" in text.get_text() for text in held["full"].texts)
+    exact, estimate = (held[name].lines[0].get_ydata() for name in ("full", "sampled"))
+    np.testing.assert_allclose(estimate, exact, atol=0.05)
+
+
 def law(m=60, noise=0.01):
     steps = np.arange(m)
     entropy = 0.6 * np.exp(-steps / 20) + 0.02
