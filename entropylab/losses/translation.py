@@ -14,10 +14,17 @@ from .surrogates import CISPO, GSPO, ImportanceSampling, PPOClip
 from .translation_keys import FRAMEWORKS, Framework
 
 _REDUCTIONS = {
-    "token-mean": "token_mean",
-    "seq-mean-token-mean": "seq_mean_token_mean",
-    "seq-mean-token-sum": "seq_mean_token_sum",
+    "token-mean": ("token_mean", None),
+    "token-sum": ("token_sum", "token-sum divides by nothing: give policy_loss denominator=1"),
+    "seq-mean-token-mean": ("seq_mean_token_mean", None),
+    "seq-mean-token-sum": ("seq_mean_token_sum", None),
+    "seq-mean-token-sum-norm": (
+        "seq_mean_token_sum",
+        "seq-mean-token-sum-norm also divides by loss_scale_factor, the padded response length where that is "
+        "not set: multiply the loss by 1 over it",
+    ),
 }
+"""Ours, and what is left to the caller."""
 _MANY = 0.02
 
 
@@ -58,8 +65,8 @@ def translate_settings(framework: str, settings: Mapping[str, Any]) -> Translati
     mode = _mode(given, spoken)
     values = {**spoken.defaults, **given}
     surrogate, control, notes = _LOSSES[mode](values, spoken)
-    reduction = "seq_mean_token_mean" if mode == "gspo" else _reduction(values, spoken)
-    notes = (*notes, *_filled_or_unused(given, values, mode, spoken))
+    reduction, left = _reduction(values, mode, spoken)
+    notes = (*notes, *left, *_filled_or_unused(given, values, mode, spoken))
     return Translation(framework, surrogate, control, reduction, notes)
 
 
@@ -217,11 +224,17 @@ def _cispo(values: Mapping[str, Any], spoken: Framework) -> tuple[Any, Any, tupl
     return CISPO(low, high), None, (note,)
 
 
-def _reduction(values: Mapping[str, Any], spoken: Framework) -> str | None:
+def _reduction(values: Mapping[str, Any], mode: str, spoken: Framework) -> tuple[str | None, tuple[str, ...]]:
+    """Our reduction, and notes on it; that of arXiv 2507.18071 for GSPO where none is named."""
     if "reduction" not in values:
-        return None
-    require_choice(spoken.title, spoken.names["reduction"], values["reduction"], tuple(_REDUCTIONS))
-    return _REDUCTIONS[values["reduction"]]
+        return ("seq_mean_token_mean" if mode == "gspo" else None), ()
+    name, given = spoken.names["reduction"], values["reduction"]
+    require_choice(spoken.title, name, given, tuple(_REDUCTIONS))
+    ours, left = _REDUCTIONS[given]
+    notes = () if left is None else (left,)
+    if mode == "gspo" and ours != "seq_mean_token_mean":
+        notes = (*notes, f"{name}={given} with gspo: the paper's loss is the mean over responses")
+    return ours, notes
 
 
 _LOSSES: dict[str, Callable[[Mapping[str, Any], Framework], tuple[Any, Any, tuple[str, ...]]]] = {

@@ -107,8 +107,16 @@ def test_reductions():
     assert (
         translate_settings("verl", {"loss_agg_mode": "seq-mean-token-sum"}).reduction == "seq_mean_token_sum"
     )
+    norm = translate_settings("verl", {"loss_agg_mode": "seq-mean-token-sum-norm"})
+    assert norm.reduction == "seq_mean_token_sum"
+    assert any("loss_scale_factor" in note for note in norm.notes)
+    total = translate_settings("verl", {"loss_agg_mode": "token-sum"})
+    assert total.reduction == "token_sum"
+    assert any("denominator=1" in note for note in total.notes)
+    assert translate_settings("verl", {"loss_mode": "gspo"}).reduction == "seq_mean_token_mean"
     gspo = translate_settings("verl", {"loss_mode": "gspo", "loss_agg_mode": "token-mean"})
-    assert gspo.reduction == "seq_mean_token_mean", "verl's gspo always reduces so"
+    assert gspo.reduction == "token_mean", "verl's gspo follows loss_agg_mode"
+    assert any("mean over responses" in note for note in gspo.notes)
     assert translate_settings("skyrl", {"policy_loss_type": "gspo"}).surrogate == GSPO(0.2, 0.2)
     assert translate_settings("verl", {"loss_mode": "cispo"}).surrogate == CISPO(0.2, 0.2)
 

@@ -110,3 +110,38 @@ def test_one_accuracy_is_kept_under_the_name_that_the_fit_looks_for():
     )
     assert found == {"openai/gsm8k/acc/mean@1": 0.4, "accuracy": 0.4}
     assert "accuracy" not in evaluations({"val-core/a/acc/mean@1": 0.4, "val-core/b/acc/mean@1": 0.2})
+
+
+@pytest.mark.parametrize("mode", ["vanilla", "gspo"])
+@pytest.mark.parametrize(
+    "aggregation",
+    ["token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"],
+)
+def test_a_translated_reduction_is_what_verl_computes(mode, aggregation):
+    core_algos = pytest.importorskip("verl.trainer.ppo.core_algos")
+    import torch
+    from verl.workers.config import ActorConfig, PolicyLossConfig
+
+    from entropylab import policy_loss, translate_settings
+
+    g = torch.Generator().manual_seed(3)
+    old = -torch.rand(6, 20, generator=g)
+    logprobs = old + 0.01 * torch.randn(6, 20, generator=g)
+    advantages = torch.randn(6, 1, generator=g).expand(6, 20).contiguous()
+    mask = torch.arange(20) < torch.tensor([[20], [3], [9], [15], [20], [1]])
+    loss_config = PolicyLossConfig(loss_mode=mode)
+    config = ActorConfig(strategy="fsdp", rollout_n=8, use_dynamic_bsz=True, policy_loss=loss_config)
+    theirs = core_algos.get_policy_loss_fn(mode)(
+        old_log_prob=old,
+        log_prob=logprobs,
+        advantages=advantages,
+        response_mask=mask.float(),
+        loss_agg_mode=aggregation,
+        config=config,
+    )[0]
+    done = translate_settings("verl", {"loss_mode": mode, "loss_agg_mode": aggregation})
+    given = {"denominator": 1} if done.reduction == "token_sum" else {}
+    ours = policy_loss(
+        logprobs, old, advantages, mask, surrogate=done.surrogate, reduction=done.reduction, **given
+    ).loss / (20 if aggregation.endswith("-norm") else 1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
