@@ -147,7 +147,7 @@ def test_reductions():
         ("verl", {"ppo_kl_coef": None, "kl_cov_ratio": 1.0}, InvalidInputError, "kl_cov_ratio=1.0 is not"),
         (
             "verl",
-            {"loss_agg_mode": "seq-mean-token-sum-norm"},
+            {"loss_agg_mode": "median"},
             InvalidInputError,
             "loss_agg_mode=.* is unknown",
         ),
