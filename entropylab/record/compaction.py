@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from ..errors import EntropylabError, RecorderError, RunFormatError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS, Column, arrow_schema
-from .files import Location, delete_files
+from .files import Location, delete_files, drop_empty_folders
 from .history import Evaluation
 from .marker import FileRef, Marker
-from .paths import COMPACTED, EVALUATIONS, MARKERS, RESPONSES, TOKENS
+from .paths import COMPACTED, EVALUATIONS, MARKERS, RESPONSES, TOKENS, step_folder
 from .reader import open_run
 from .remote import RemotePath
 from .row_files import Rows, stream_rows
@@ -86,7 +86,8 @@ def _compact(folder: Location) -> Compaction:
     if before.inventory.files[EVALUATIONS] and (before.evaluations or before.superseded_evaluations):
         _commit_evaluations(folder, [*before.evaluations, *before.superseded_evaluations])
     after = SnapshotReader(folder).take()
-    _delete(folder, _redundant(after))
+    delete_files(folder, _redundant(after))
+    drop_empty_folders(folder, _merged_folders(after))
     steps = {marker.step for marker in pending}
     return Compaction(_count(before), _count(SnapshotReader(folder).take()), len(steps))
 
@@ -260,9 +261,12 @@ def _merged_evaluations(snapshot: Snapshot) -> list[str]:
     return [n for n in names if evaluation_of(read_json(snapshot.folder / n), n) in merged]
 
 
-def _delete(folder: Location, names: Sequence[str]) -> None:
-    """Delete what the merged files replace."""
-    delete_files(folder, list(names))
+def _merged_folders(snapshot: Snapshot) -> set[str]:
+    """The step folders whose files are merged; a compaction that was killed may have left them empty."""
+    steps = {step for step, _, _ in _merged_keys(snapshot.folder)}
+    rows = {step_folder(kind, step) for kind in (TOKENS, RESPONSES, MARKERS) for step in steps}
+    evaluations = (*snapshot.evaluations, *snapshot.superseded_evaluations)
+    return rows | {step_folder(EVALUATIONS, e.step) for e in evaluations}
 
 
 def _count(snapshot: Snapshot) -> int:

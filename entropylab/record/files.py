@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from .paths import CACHE
@@ -82,10 +83,16 @@ def delete_files(folder: Location, names: list[str]) -> None:
     """Delete files, and local step folders that are empty then; what a crash brings back is a leftover."""
     for name in names:
         (folder / name).unlink(missing_ok=True)
-    if isinstance(folder, Path):
-        for parent in {(folder / name).parent for name in names}:
-            if not any(parent.iterdir()):
-                parent.rmdir()
+    drop_empty_folders(folder, {str(PurePosixPath(name).parent) for name in names})
+
+
+def drop_empty_folders(folder: Location, names: Iterable[str]) -> None:
+    """Remove those local folders that hold nothing; an object store has none."""
+    if not isinstance(folder, Path):
+        return
+    for path in (folder / name for name in names):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def cache_folder(folder: Location) -> Path:

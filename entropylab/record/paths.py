@@ -52,10 +52,15 @@ def location(path: str | os.PathLike[str] | RemotePath) -> Path | RemotePath:
     return RemotePath(str(path))
 
 
+def step_folder(kind: str, step: int) -> str:
+    """Path inside the run of the files of a step."""
+    return f"{kind}/step-{step:06d}"
+
+
 def rank_file(kind: str, step: int, rank: int, attempt: int) -> str:
     """Path inside the run of one rank's file of a step, with ``kind`` tokens, responses or markers."""
     suffix = "json" if kind == MARKERS else "parquet"
-    return f"{kind}/step-{step:06d}/rank-{rank:04d}-a{attempt}.{suffix}"
+    return f"{step_folder(kind, step)}/rank-{rank:04d}-a{attempt}.{suffix}"
 
 
 def open_file(rank: int, attempt: int) -> str:
@@ -66,7 +71,7 @@ def open_file(rank: int, attempt: int) -> str:
 def evaluation_file(step: int, split: str, metric: str, attempt: int) -> str:
     """Path inside the run of one evaluation; characters that a file name cannot hold are percent-encoded."""
     name = f"{quote(split, safe='@')}-{quote(metric, safe='@')}-a{attempt}.json"
-    return f"{EVALUATIONS}/step-{step:06d}/{name}"
+    return f"{step_folder(EVALUATIONS, step)}/{name}"
 
 
 def parse_rank_file(name: str) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .inventory import StoredFile
 from .marker import Marker
 from .merging import merge_partials
-from .paths import MARKERS, RESPONSES, TOKENS, parse_open_file, rank_file
+from .paths import EVALUATIONS, MARKERS, RESPONSES, TOKENS, parse_open_file, rank_file, step_folder
 from .problem import Problem
 from .row_files import Rows, check_pages, check_rows
 from .run_info import read_json
@@ -89,7 +89,7 @@ def _missing_ranks(snapshot: Snapshot) -> Iterator[Problem]:
     for step, markers in snapshot.history.incomplete.items():
         missing = snapshot.history.missing_ranks(step)
         text = f"step {step}: ranks {missing} of {markers[0].world_size} are missing, so the step is left out"
-        yield Problem("missing_ranks", f"{MARKERS}/step-{step:06d}", text)
+        yield Problem("missing_ranks", step_folder(MARKERS, step), text)
 
 
 def _superseded(snapshot: Snapshot) -> Iterator[Problem]:
@@ -103,7 +103,7 @@ def _superseded(snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem("superseded", MARKERS, text)
     for e in snapshot.superseded_evaluations:
         text = f"{e.split}/{e.metric} at step {e.step} of attempt {e.attempt} was superseded by a restart"
-        yield Problem("superseded", f"evaluations/step-{e.step:06d}", text)
+        yield Problem("superseded", step_folder(EVALUATIONS, e.step), text)
 
 
 def _damaged_rows(snapshot: Snapshot, verified: VerifiedFiles | None) -> Iterator[Problem]:
@@ -125,7 +125,7 @@ def _damaged_rows(snapshot: Snapshot, verified: VerifiedFiles | None) -> Iterato
 def _values(snapshot: Snapshot) -> Iterator[Problem]:
     """Steps with values that are not finite, and updates without a token."""
     for step, markers in snapshot.history.whole.items():
-        path = f"{MARKERS}/step-{step:06d}"
+        path = step_folder(MARKERS, step)
         count = sum(u.partial.nonfinite_count for m in markers for u in m.updates)
         if count:
             text = f"step {step}: {count} values are NaN or infinite; the statistics they touch are null"

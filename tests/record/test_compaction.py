@@ -107,7 +107,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize(
-    "moment", ["_write_part", "_verify_part", "_commit_markers", "_commit_evaluations", "_delete"]
+    "moment", ["_write_part", "_verify_part", "_commit_markers", "_commit_evaluations", "delete_files"]
 )
 @pytest.mark.parametrize("after_it", [False, True])
 def test_killed_anywhere_nothing_is_lost_and_the_next_one_finishes(
@@ -120,7 +120,7 @@ def test_killed_anywhere_nothing_is_lost_and_the_next_one_finishes(
     def dies(*arguments):
         if after_it:
             step(*arguments)
-        elif moment == "_delete":
+        elif moment == "delete_files":
             step(arguments[0], arguments[1][::2])  # half way through
         raise KilledError
 

@@ -142,14 +142,14 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("moment", ["_write_part", "_verify_part", "_commit_markers", "_delete"])
+@pytest.mark.parametrize("moment", ["_write_part", "_verify_part", "_commit_markers", "delete_files"])
 def test_compaction_killed_anywhere_loses_nothing(base, batch, monkeypatch, moment):
     write(base, batch, range(3), world_size=2)
     before = content(el.open_run(base))
     step = getattr(compaction, moment)
 
     def dies(*arguments):
-        if moment == "_delete":
+        if moment == "delete_files":
             step(arguments[0], arguments[1][::2])  # half way through
         raise KilledError
 
