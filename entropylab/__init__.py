@@ -65,6 +65,8 @@ _PUBLIC: dict[str, str] = {
     "fit_curve": "analysis.curve",
     "PowerLawFit": "analysis.power_law",
     "fit_power_law": "analysis.power_law",
+    "Dynamics": "analysis.dynamics",
+    "entropy_dynamics": "analysis.dynamics",
     "TailReport": "analysis.tails",
     "analyze_tails": "analysis.tails",
     "Attribution": "analysis.attribution",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from .analysis.attribution import Attribution as Attribution, attribute as attribute
     from .analysis.comparison import Comparison as Comparison, compare_runs as compare_runs
     from .analysis.curve import CurveFit as CurveFit, fit_curve as fit_curve
+    from .analysis.dynamics import Dynamics as Dynamics, entropy_dynamics as entropy_dynamics
     from .analysis.power_law import PowerLawFit as PowerLawFit, fit_power_law as fit_power_law
     from .analysis.tails import TailReport as TailReport, analyze_tails as analyze_tails
     from .errors import EntropylabError as EntropylabError

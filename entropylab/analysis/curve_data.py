@@ -77,13 +77,18 @@ def is_accuracy(points: pd.DataFrame) -> bool:
 
 def warn_intervention(label: str, config: Mapping[str, Any]) -> list[str]:
     """A warning where a run's config, or else its method label, names an entropy or KL intervention."""
-    found = [*_controls(label, config), *(key for key in COEFFICIENTS if _is_positive(config.get(key)))]
+    found = interventions(label, config)
     if not found:
         return []
     return [
         f"the run acted on entropy or KL ({', '.join(found)}): the law is claimed without that only "
         "(arXiv 2505.22617, section 2.6)"
     ]
+
+
+def interventions(label: str, config: Mapping[str, Any]) -> list[str]:
+    """What acted on entropy or KL, by a run's config, or else its method label."""
+    return [*_controls(label, config), *(key for key in COEFFICIENTS if _is_positive(config.get(key)))]
 
 
 def _controls(label: str, config: Mapping[str, Any]) -> list[str]:

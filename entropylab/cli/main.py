@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "doctor",
     "fit": "fit",
     "tails": "tails",
+    "dynamics": "dynamics",
     "who": "who",
     "compare": "compare",
     "report": "report",

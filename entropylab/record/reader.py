@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +26,7 @@ from .paths import MARKERS, RUN_FILE, location
 from .problem import Problem
 from .problems import find_problems
 from .remote import RemotePath
-from .row_files import Rows, stream_rows
+from .row_files import Rows
 from .run_info import read_info
 from .snapshot import Snapshot, SnapshotReader
 from .summary_cache import Summary, SummaryCache, identity_of
@@ -168,7 +169,8 @@ class Run:
     def _exact_from_tokens(self, markers: tuple[Marker, ...]) -> ExactRows:
         rows = [Rows(m.step, m.rank, m.tokens) for m in markers if m.tokens]
         try:
-            batches = list(stream_rows(self.path, rows, TOKEN_COLUMNS, _EXACT_COLUMNS))
+            places = partial(self._places, "tokens")
+            batches = list(follow_rows(self.path, rows, TOKEN_COLUMNS, _EXACT_COLUMNS, places))
         except RunFormatError:
             return {}  # problems() names the file; the merged moments do not need it
         return exact_rows_from_tokens(pa.Table.from_batches(batches)) if batches else {}

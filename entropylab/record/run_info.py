@@ -112,13 +112,20 @@ def read_info(folder: Location) -> dict[str, Any]:
                 f"{path}: the field '{key}' is missing or of the wrong type; not a run of entropylab"
             )
     if not info["attempts"] or not all(_is_attempt(a) for a in info["attempts"]):
-        raise RunFormatError(f"{path}: 'attempts' must list the attempts of rank 0, each with its number")
+        raise RunFormatError(
+            f"{path}: 'attempts' must list the attempts of rank 0, each with its number and world size"
+        )
     return info
 
 
 def _is_attempt(value: object) -> bool:
-    number = value.get("attempt") if isinstance(value, dict) else None
-    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number < 2**31
+    if not isinstance(value, dict):
+        return False
+    return _is_count(value.get("attempt")) and _is_count(value.get("world_size", 1))
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
 
 
 def read_json(path: Location) -> dict[str, Any]:

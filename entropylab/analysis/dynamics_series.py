@@ -1,0 +1,94 @@
+"""What a step's covariance predicts for the entropy, and what the entropy did: one row a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..record.reader import Run
+from .cluster_bootstrap import Floats
+
+PREDICTORS = {
+    "token_npg": "Cov(log π, A) over the tokens",
+    "token_pg": "Cov(log π, π A) over the tokens",
+    "response_npg": "Cov(log π, A) over the responses of a prompt, log π per token",
+    "response_pg": "Cov(log π, π A) over the responses of a prompt, log π per token",
+}
+"""Forms of the prediction -ΔH ∝ Cov (arXiv 2505.22617): natural gradient (theorem 2) and policy gradient
+(theorem 1), over tokens (eq. 10) and over the responses of a prompt with log π(y)/|y| (eq. 9), averaged over
+prompts."""
+
+OBSERVED = {
+    "same_states": "on the same states, before less after the step's updates",
+    "between": "between rollouts, this step's less the next one's",
+}
+
+_COLUMNS = ("step", "prompt_id", "sample_id", "logprob", "old_logprob", "advantage", "sampling_weight")
+
+
+def dynamics_series(run: Run) -> pd.DataFrame:
+    """step, entropy, drops of the entropy (``OBSERVED``) and predictors (``PREDICTORS``); NaN where unknown.
+
+    A drop between rollouts is of neighbouring steps only. ``token_npg`` is the covariance the loss used,
+    exact over all tokens of the step; the other forms need token rows.
+    """
+    steps = run.steps().sort_values("step", ignore_index=True)
+    frame = pd.DataFrame({"step": steps["step"].to_numpy(), "entropy": _column(steps, "entropy_token_mean")})
+    frame["same_states"] = frame["entropy"] - _column(steps, "entropy_after_token_mean")
+    neighbour = frame["step"].shift(-1) - frame["step"] == 1
+    frame["between"] = (frame["entropy"] - frame["entropy"].shift(-1)).where(neighbour)
+    frame["token_npg"] = _column(steps, "covariance_mean")
+    rows = [_of_step(run, step) for step in run.token_steps()]
+    forms = pd.DataFrame(rows, columns=["step", *list(PREDICTORS)[1:]])
+    return frame.merge(forms, on="step", how="left")
+
+
+def _column(steps: pd.DataFrame, name: str) -> Floats:
+    if name not in steps:
+        return np.full(len(steps), np.nan)
+    return steps[name].to_numpy(dtype=np.float64)
+
+
+def _of_step(run: Run, step: int) -> tuple[float, ...]:
+    frame = pa.Table.from_batches(list(run.tokens([step], _COLUMNS))).to_pandas()
+    logprob = frame["old_logprob"].fillna(frame["logprob"]).to_numpy(np.float64)
+    advantage = frame["advantage"].to_numpy(np.float64)
+    weight = frame["sampling_weight"].fillna(1.0).to_numpy(np.float64)
+    usable = np.isfinite(logprob) & np.isfinite(advantage)
+    if not usable.any():
+        return (step, np.nan, np.nan, np.nan)
+    l, a, w = logprob[usable], advantage[usable], weight[usable]
+    prompts, samples = (frame[name].to_numpy()[usable] for name in ("prompt_id", "sample_id"))
+    token_pg = weighted_covariance(l, np.exp(l) * a, w)
+    return (step, token_pg, *response_covariances(l, a, w, prompts, samples))
+
+
+def weighted_covariance(x: Floats, y: Floats, w: Floats) -> float:
+    """Σ w (x - mean x)(y - mean y) / Σ w."""
+    total = w.sum()
+    return float(w @ ((x - w @ x / total) * (y - w @ y / total)) / total)
+
+
+def response_covariances(
+    l: Floats, a: Floats, w: Floats, prompts: np.ndarray, samples: np.ndarray
+) -> tuple[float, float]:
+    """(Cov(λ, A), Cov(λ, exp(λ) A)) over the responses of a prompt, mean over prompts of two or more.
+
+    λ = log π(y)/|y|, the mean of its tokens' logprobs (arXiv 2505.22617, eq. 9); A that of its advantages.
+    """
+    _, response = np.unique(samples, return_inverse=True)
+    held = np.bincount(response, w)
+    means = [np.bincount(response, w * x) / held for x in (l, a)]
+    first = np.unique(response, return_index=True)[1]
+    _, prompt = np.unique(prompts[first], return_inverse=True)
+    natural, plain = (_within(means[0], y, prompt) for y in (means[1], np.exp(means[0]) * means[1]))
+    return natural, plain
+
+
+def _within(x: Floats, y: Floats, group: np.ndarray) -> float:
+    """Covariance within each group of two or more, mean over those groups; NaN where there is none."""
+    size = np.bincount(group)
+    mean_x, mean_y = (np.bincount(group, v) / size for v in (x, y))
+    inside = np.bincount(group, (x - mean_x[group]) * (y - mean_y[group])) / size
+    return float(inside[size > 1].mean()) if (size > 1).any() else float("nan")
