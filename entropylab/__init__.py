@@ -71,6 +71,8 @@ _PUBLIC: dict[str, str] = {
     "analyze_tails": "analysis.tails",
     "Attribution": "analysis.attribution",
     "attribute": "analysis.attribution",
+    "Replay": "analysis.replay_report",
+    "replay": "analysis.replay_report",
     "Comparison": "analysis.comparison",
     "compare_runs": "analysis.comparison",
 }
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from .analysis.curve import CurveFit as CurveFit, fit_curve as fit_curve
     from .analysis.dynamics import Dynamics as Dynamics, entropy_dynamics as entropy_dynamics
     from .analysis.power_law import PowerLawFit as PowerLawFit, fit_power_law as fit_power_law
+    from .analysis.replay_report import Replay as Replay, replay as replay
     from .analysis.tails import TailReport as TailReport, analyze_tails as analyze_tails
     from .errors import EntropylabError as EntropylabError
     from .losses.collective import Selection as Selection, select_tokens as select_tokens

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "tails": "tails",
     "dynamics": "dynamics",
     "who": "who",
+    "replay": "replay",
     "compare": "compare",
     "report": "report",
     "import": "import_",

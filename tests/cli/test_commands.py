@@ -16,7 +16,7 @@ import entropylab
 from entropylab.cli.main import COMMANDS, app
 
 SCRIPT = Path(sys.executable).with_name("entropylab")
-READING = ("fit", "tails", "who", "compare")
+READING = ("fit", "tails", "dynamics", "who", "compare")
 
 
 def run(*arguments: object):

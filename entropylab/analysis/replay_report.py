@@ -1,0 +1,282 @@
+"""What another control, or another micro-batch size, would have selected on a recorded run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..errors import InsufficientDataError, InvalidInputError, UnknownNameError
+from ..record.reader import Run
+from ..schema import QUADRANTS
+from .jsonable import jsonable
+from .quadrants import quadrant_codes
+from .replay_tokens import COLUMNS, Pieces, UpdateTokens, chosen_in_pieces, chosen_of, update_tokens
+from .tail_data import DEFAULT_STEPS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..losses.interfaces import SelectingControl
+
+PIECES = (32, 8, 1)
+"""Responses of the micro-batches that are replayed unless others are asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """What `replay` found. Shares are over all updates together.
+
+    `updates`: one row a (step, update): n_tokens, chosen by the replayed control, selected in the log, both;
+    fraction (chosen over tokens), mass_removed (chosen share of Σ max(c, 0)), and chosen tokens by quadrant.
+    `pieces`: one row a micro-batch size, ``responses``: updates, n_pieces, chosen, fraction, overlap (share
+    of the whole-batch choice that is chosen too), extra (share of its own choice that the whole batch does
+    not make), covariance_error (root mean square deviation of the covariance from the whole batch's, over its
+    standard deviation). `overlap`: chosen and selected over chosen or selected; None where neither is any.
+    """
+
+    run: str
+    method: str
+    control: str
+    steps: tuple[int, ...]
+    n_tokens: int
+    n_chosen: int
+    n_selected: int
+    overlap: float | None
+    fraction: float
+    mass_removed: float
+    quadrants: dict[str, int]
+    updates: pd.DataFrame
+    pieces: pd.DataFrame
+    warnings: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """What would have been chosen, how it meets what was, the micro-batches, warnings."""
+        where = f"{len(self.updates):,} updates of the steps {self.steps[0]} to {self.steps[-1]}"
+        lines = [
+            f"{self.control} would choose {self.n_chosen:,} of {self.n_tokens:,} tokens "
+            f"({100 * self.fraction:.3g} %) in {where}, which hold {100 * self.mass_removed:.3g} % of the "
+            "positive covariance."
+        ]
+        if self.n_selected:
+            lines.append(
+                f"The run selected {self.n_selected:,}; overlap (both over either) {self.overlap:.3g}."
+            )
+        lines += [_piece_line(row) for row in self.pieces.itertuples()]
+        return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, JSON-ready; tables as lists of rows."""
+        return jsonable({name: getattr(self, name) for name in self.__dataclass_fields__})
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the overlap with the whole-batch choice over the micro-batch size; needs matplotlib."""
+        from ..plots.replay import draw_replay
+
+        return draw_replay(self, ax)
+
+
+def replay(
+    run: Run,
+    control: Any,
+    *,
+    steps: int | Iterable[int] | None = None,
+    micro_batches: Sequence[int] = PIECES,
+    seed: int | None = None,
+) -> Replay:
+    """Apply a control that chooses tokens to the logged ones: on whole updates, and on micro-batches of them.
+
+    control: `ClipCov`, `KLCov`, ... or a key of `METHODS`. steps: default the first 20 with token rows.
+    micro_batches: numbers of responses; those of a whole update or more are left out. seed: of random draws,
+    by default the run's own (``config["seed"]``, else 0).
+    Raises: InvalidInputError (a control that chooses no tokens, a size below 1), UnknownNameError,
+    MissingInputError (logprobs that the control needs are not recorded), InsufficientDataError (no update
+    whose tokens are all stored).
+    """
+    name, control = _control_of(control)
+    if any(size < 1 for size in micro_batches):
+        raise InvalidInputError(f"micro_batches is {tuple(micro_batches)}: numbers of responses start at 1")
+    seed = int(run.config.get("seed") or 0) if seed is None else seed
+    found: list[dict[str, Any]] = []
+    parts: dict[int, list[dict[str, float]]] = {}
+    left_out, unclipped = 0, 0
+    for tokens in _token_sets(run, steps, control):
+        if tokens is None:
+            left_out += 1
+            continue
+        unclipped += tokens.clipped is None
+        chosen = chosen_of(control, tokens, seed)
+        found.append(_update_row(tokens, chosen))
+        for size in dict.fromkeys(micro_batches):
+            if size <= int(tokens.response.max()):
+                pieces = chosen_in_pieces(control, tokens, size, seed)
+                parts.setdefault(size, []).append(_piece_row(tokens, chosen, pieces))
+    if not found:
+        raise InsufficientDataError(
+            f"{run.name}: no update whose tokens are all stored, and a choice depends on all of them; record "
+            "without token_sampling, or with every_steps only"
+        )
+    notes = _warnings(run, control, pd.DataFrame(found), left_out, unclipped)
+    return _report(run, name, pd.DataFrame(found), parts, notes)
+
+
+def _control_of(control: Any) -> tuple[str, SelectingControl]:
+    from ..losses.interfaces import chooses_tokens
+    from ..losses.methods import METHODS
+
+    name = type(control).__name__
+    if isinstance(control, str):
+        if control not in METHODS:
+            raise UnknownNameError(f"method {control!r} does not exist: take one of {', '.join(METHODS)}")
+        name, control = control, METHODS[control].control
+    if not chooses_tokens(control):
+        choosing = [key for key, row in METHODS.items() if chooses_tokens(row.control)]
+        raise InvalidInputError(f"{name} chooses no tokens to replay; these do: {', '.join(choosing)}")
+    return name, control
+
+
+def _token_sets(
+    run: Run, steps: int | Iterable[int] | None, control: SelectingControl
+) -> Iterator[UpdateTokens | None]:
+    """Each update's tokens; None where some of them are not stored."""
+    chosen = run.token_steps()[:DEFAULT_STEPS] if steps is None else steps
+    numbers = [chosen] if isinstance(chosen, int) else list(chosen)
+    counts = run.steps(by="update").set_index(["step", "update"])["n_tokens"]
+    logged_on = _logged_on(run)
+    for step in numbers:
+        frame = pa.Table.from_batches(list(run.tokens([step], COLUMNS))).to_pandas()
+        for (_, update), rows in frame.groupby(["step", "update"], sort=True):
+            whole = len(rows) == counts.get((step, update), -1) and np.isfinite(rows["covariance"]).all()
+            yield update_tokens(rows, control.covariance_on, logged_on) if whole else None
+
+
+def _logged_on(run: Run) -> str:
+    """The logprobs that the logged covariance is of."""
+    control = run.config.get("control")
+    first = control[0] if isinstance(control, list) and control else control
+    return str(first.get("covariance_on", "current")) if isinstance(first, dict) else "current"
+
+
+def _update_row(tokens: UpdateTokens, chosen: np.ndarray) -> dict[str, Any]:
+    positive = np.maximum(tokens.covariance, 0.0)
+    l, a = (x - x.mean() for x in (tokens.logprob, tokens.advantage))
+    codes = quadrant_codes(l, a)[chosen]
+    counts = np.bincount(codes, minlength=len(QUADRANTS))
+    return {
+        "step": tokens.step,
+        "update": tokens.update,
+        "n_tokens": tokens.size,
+        "chosen": int(chosen.sum()),
+        "selected": int(tokens.selected.sum()),
+        "both": int((chosen & tokens.selected).sum()),
+        "positive_mass": float(positive.sum()),
+        "chosen_mass": float(positive[chosen].sum()),
+        **{name: int(count) for name, count in zip(QUADRANTS, counts, strict=True)},
+    }
+
+
+def _piece_row(tokens: UpdateTokens, chosen: np.ndarray, pieces: Pieces) -> dict[str, float]:
+    spread = tokens.covariance.std()
+    error = np.sqrt(np.mean((pieces.covariance - tokens.covariance) ** 2))
+    return {
+        "n_tokens": tokens.size,
+        "n_pieces": len(pieces.means),
+        "chosen": int(pieces.chosen.sum()),
+        "whole": int(chosen.sum()),
+        "both": int((pieces.chosen & chosen).sum()),
+        "covariance_error": float(error / spread) if spread > 0 else float("nan"),
+    }
+
+
+def _report(
+    run: Run,
+    name: str,
+    updates: pd.DataFrame,
+    parts: dict[int, list[dict[str, float]]],
+    notes: tuple[str, ...],
+) -> Replay:
+    total = updates.sum()
+    either = int(total["chosen"] + total["selected"] - total["both"])
+    updates["fraction"] = updates["chosen"] / updates["n_tokens"]
+    positive = updates["positive_mass"]
+    updates["mass_removed"] = updates["chosen_mass"] / positive.where(positive > 0)
+    held = float(total["positive_mass"])
+    return Replay(
+        run=run.name,
+        method=run.method,
+        control=name,
+        steps=tuple(sorted({int(s) for s in updates["step"]})),
+        n_tokens=int(total["n_tokens"]),
+        n_chosen=int(total["chosen"]),
+        n_selected=int(total["selected"]),
+        overlap=float(total["both"] / either) if either else None,
+        fraction=float(total["chosen"] / total["n_tokens"]),
+        mass_removed=float(total["chosen_mass"] / held) if held > 0 else float("nan"),
+        quadrants={q: int(total[q]) for q in QUADRANTS},
+        updates=updates,
+        pieces=pd.DataFrame(
+            [_pieces_row(size, rows) for size, rows in parts.items()], columns=_PIECE_COLUMNS
+        ),
+        warnings=notes,
+    )
+
+
+_PIECE_COLUMNS = [
+    "responses",
+    "updates",
+    "n_pieces",
+    "chosen",
+    "fraction",
+    "overlap",
+    "extra",
+    "covariance_error",
+]
+
+
+def _pieces_row(size: int, rows: list[dict[str, float]]) -> dict[str, float]:
+    frame = pd.DataFrame(rows)
+    total = frame.sum()
+    return {
+        "responses": size,
+        "updates": len(frame),
+        "n_pieces": int(total["n_pieces"]),
+        "chosen": int(total["chosen"]),
+        "fraction": total["chosen"] / total["n_tokens"],
+        "overlap": total["both"] / total["whole"] if total["whole"] else float("nan"),
+        "extra": 1.0 - total["both"] / total["chosen"] if total["chosen"] else float("nan"),
+        "covariance_error": float(frame["covariance_error"].mean()),
+    }
+
+
+def _piece_line(row: Any) -> str:
+    seen = f"Seen {row.responses} response{'s' * (row.responses > 1)} at a time"
+    off = f"the covariance is off by {row.covariance_error:.2g} of its deviation."
+    if not row.chosen:
+        return f"{seen} it chooses nothing; {off}"
+    own = f"{100 * row.extra:.3g} % of its own that the whole batch does not make"
+    whole = f"{100 * row.overlap:.3g} % of the whole-batch choice, and " if np.isfinite(row.overlap) else ""
+    return f"{seen} it chooses {row.chosen:,} ({100 * row.fraction:.3g} %): {whole}{own}; {off}"
+
+
+def _warnings(
+    run: Run, control: SelectingControl, updates: pd.DataFrame, left_out: int, unclipped: int
+) -> tuple[str, ...]:
+    from ..losses.settings import to_dict
+
+    notes = []
+    if left_out:
+        notes.append(f"{left_out} updates are left out: not all of their tokens are stored, or finite")
+    if unclipped:
+        notes.append("the log does not say which tokens the ratio clip held, so none is taken as clipped")
+    same = run.config.get("control") == to_dict(control)
+    missed = int(updates["selected"].sum() - updates["both"].sum())
+    if same and (missed or updates["chosen"].sum() != updates["selected"].sum()):
+        notes.append(
+            "the run's own control chooses other tokens here than it did: it chose on another set "
+            "(micro-batches), with another seed, or was let go"
+        )
+    return tuple(notes)

@@ -1,0 +1,38 @@
+"""``entropylab replay``: what another control would have selected."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .outcomes import analyse, finish
+from .output import number
+from .sources import Json, Paths, Steps, load_runs, steps_of
+
+if TYPE_CHECKING:
+    from entropylab.analysis.replay_report import Replay
+    from entropylab.record.reader import Run
+
+COLUMNS = ("tokens", "chosen", "fraction", "mass", "selected", "overlap")
+Method = Annotated[str, typer.Option("--method", help="A key of METHODS, such as clip_cov or kl_cov_7b.")]
+
+
+def command(paths: Paths, method: Method, steps: Steps = None, json: Json = False) -> None:
+    """Apply the control of a method to logged tokens: what it would choose, and in micro-batches."""
+    outcomes = analyse(load_runs(paths), partial(_analysis, method, steps))
+    title = f"What {method} would select, and its overlap with what was"
+    finish("replay", outcomes, json=json, title=title, columns=COLUMNS, row=_row, method=method)
+
+
+def _analysis(method: str, steps: str | None, run: Run) -> Replay:
+    from entropylab.analysis.replay_report import replay
+
+    return replay(run, method, steps=steps_of(run, steps))
+
+
+def _row(result: Replay) -> list[str]:
+    counts = [f"{n:,}" for n in (result.n_tokens, result.n_chosen)]
+    shares = [number(value, 3) for value in (result.fraction, result.mass_removed)]
+    return [*counts, *shares, f"{result.n_selected:,}", number(result.overlap, 3)]
