@@ -6,45 +6,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.stats import chi2, norm
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InsufficientDataError, InvalidInputError, UnknownNameError
 from .jsonable import jsonable
 from .power_law_bootstrap import Goodness, bootstrap_goodness
 from .power_law_data import FitSettings, Fitted, fit_ordered
+from .power_law_ratio import LikelihoodRatio, likelihood_ratio
 from .power_law_scan import Floats
-from .power_law_shapes import LIMITED, NESTED, SHAPES, Shape, power_law
+from .power_law_shapes import SHAPES, Shape, power_law
 from .power_law_whole import whole_power_law, whole_shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-LEVEL = 0.1
-"""Two-sided p of a likelihood ratio at which it favours a side."""
-
-
-@dataclass(frozen=True)
-class LikelihoodRatio:
-    """A power law against another shape on the same tail.
-
-    ratio: Σ (ln p_power - ln p_other) over its standard deviation, by whole clusters where those are given
-    (Vuong 1989); total: the sum itself. p, two-sided: of the ratio; for a shape that holds the power law as a
-    special case, of 2·total by chi-squared with 1 degree. favours: "power_law", the other's name, or
-    "neither" where p is above 0.1, or where a shape that holds the power law as a limit gains no more than an
-    idle parameter would (2·total, chi-squared, above 0.1). parameters: the other's, in units of xmin.
-    """
-
-    alternative: str
-    ratio: float
-    total: float
-    p: float
-    favours: str
-    parameters: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return jsonable(vars(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +73,7 @@ class PowerLawFit:
                 "comparing shapes needs 3"
             )
         other, plain = self._shapes(alternative, tail)
-        return self._judge(alternative, other, plain.log_density - other.log_density, clusters)
+        return likelihood_ratio(alternative, plain, other, self._codes(clusters))
 
     def summary(self) -> str:
         """The fit in one sentence."""
@@ -124,36 +98,23 @@ class PowerLawFit:
     def _fitted(self) -> Fitted:
         return Fitted(self.alpha, self.xmin, self.n_tail, self.ks)
 
+    def _codes(self, clusters: ArrayLike | None) -> NDArray[np.intp] | None:
+        """The cluster of each value of the tail, [n_tail], numbered from 0."""
+        if clusters is None:
+            return None
+        ids = np.asarray(clusters)
+        if ids.shape != self.values.shape:
+            raise InvalidInputError(
+                f"clusters has shape {ids.shape}, the values {self.values.shape}: give one id a value"
+            )
+        return np.unique(ids[self.values >= self.xmin], return_inverse=True)[1]
+
     def _shapes(self, alternative: str, tail: Floats) -> tuple[Shape, Shape]:
         if self.discrete:
             plain = whole_power_law(tail, self.xmin, self.alpha)
             return whole_shape(alternative, tail, self.xmin, self.alpha), plain
         v = tail / self.xmin
         return SHAPES[alternative](v), power_law(v)
-
-    def _judge(self, name: str, other: Shape, gaps: Floats, clusters: ArrayLike | None) -> LikelihoodRatio:
-        total, spread = float(gaps.sum()), self._spread(gaps, clusters)
-        ratio = total / spread if spread > 0 else 0.0
-        by_chance = float(chi2.sf(2 * abs(total), 1))
-        p = by_chance if name in NESTED else float(2 * norm.sf(abs(ratio)))
-        told = p <= LEVEL and (name not in LIMITED or by_chance <= LEVEL)
-        side = "power_law" if total > 0 else name
-        return LikelihoodRatio(name, ratio, total, p, side if told else "neither", other.parameters)
-
-    def _spread(self, gaps: Floats, clusters: ArrayLike | None) -> float:
-        """Standard deviation of the sum of the gaps, of independent values or of whole clusters."""
-        centred = gaps - gaps.mean()
-        if clusters is None:
-            return float(np.sqrt((centred**2).sum()))
-        ids = np.asarray(clusters)
-        if ids.shape != self.values.shape:
-            raise InvalidInputError(
-                f"clusters has shape {ids.shape}, the values {self.values.shape}: give one id a value"
-            )
-        _, codes = np.unique(ids[self.values >= self.xmin], return_inverse=True)
-        sums = np.bincount(codes, centred)
-        count = len(sums)
-        return float(np.sqrt(count / (count - 1) * (sums**2).sum())) if count > 1 else 0.0
 
 
 def fit_power_law(x: ArrayLike, *, xmin: float | None = None, discrete: bool = False) -> PowerLawFit:

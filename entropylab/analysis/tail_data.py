@@ -13,6 +13,7 @@ import pyarrow as pa
 from ..errors import InsufficientDataError, RunNotFoundError
 from ..record.reader import Run
 from .cluster_bootstrap import Floats
+from .surprisal import SurprisalCheck, check_surprisal, vocabulary_size_of
 from .tails import TailReport, analyze_tails
 
 DEFAULT_STEPS = 20
@@ -166,6 +167,16 @@ def analyze_run(
     run: Run, *, steps: int | Iterable[int] | None = None, seed: int = 0, n_bootstrap: int = 200
 ) -> TailReport:
     """`analyze_tails` of the first 20 steps of a run that have token rows, or of `steps`."""
-    tokens = run_tokens(run, steps)
+    tokens = run_tokens(run, steps, ["old_logprob"])
     report = analyze_tails(**_arrays(tokens), seed=seed, n_bootstrap=n_bootstrap)
-    return replace(report, warnings=(*report.warnings, *tokens.warnings))
+    surprisal = _surprisal(run, tokens.frame)
+    told = () if surprisal is None or not surprisal.mismatch else (surprisal.sentence(),)
+    return replace(report, surprisal=surprisal, warnings=(*report.warnings, *tokens.warnings, *told))
+
+
+def _surprisal(run: Run, frame: pd.DataFrame) -> SurprisalCheck | None:
+    """Of the policy that sampled the tokens, where its logprobs and the vocabulary's size are known."""
+    size = vocabulary_size_of(run.config)
+    if size is None or frame["old_logprob"].isna().all():
+        return None
+    return check_surprisal(frame["old_logprob"].to_numpy(np.float64), size)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cluster_bootstrap import Floats, cluster_error
+from .power_law_ratio import LikelihoodRatio, tail_ratios
 
 FIT_LEVEL = 0.1
 """A power law is not supported where the goodness-of-fit p is at or below this (arXiv 0706.1062)."""
@@ -27,7 +28,10 @@ _MAX_SIMULATED = 20_000
 
 @dataclass(frozen=True)
 class PowerLawCheck:
-    """A power law S(x) ~ x^-exponent above `threshold`: fit, its p, curvature and its one-sided p."""
+    """A power law S(x) ~ x^-exponent above `threshold`: fit, its p, curvature and its one-sided p.
+
+    `ratios`: against exponential, Weibull, lognormal and truncated power law, by clusters.
+    """
 
     threshold: float
     k: int
@@ -37,11 +41,17 @@ class PowerLawCheck:
     fit_p: float
     curvature: float
     curvature_p: float
+    ratios: tuple[LikelihoodRatio, ...] = ()
+
+    @property
+    def favoured(self) -> tuple[str, ...]:
+        """The shapes that a likelihood ratio favours over the power law."""
+        return tuple(r.alternative for r in self.ratios if r.favours == r.alternative)
 
     @property
     def supported(self) -> bool:
-        """Whether neither test speaks against a power law."""
-        return self.fit_p > FIT_LEVEL and self.curvature_p >= CURVATURE_LEVEL
+        """Whether neither test speaks against a power law, and no other shape is favoured."""
+        return self.fit_p > FIT_LEVEL and self.curvature_p >= CURVATURE_LEVEL and not self.favoured
 
 
 def check_power_law(logs: Floats, codes: NDArray[np.intp], threshold: float, seed: int = 0) -> PowerLawCheck:
@@ -50,7 +60,8 @@ def check_power_law(logs: Floats, codes: NDArray[np.intp], threshold: float, see
     distance, curved = exponential_distance(logs), curvature(logs)
     fit_p, curvature_p = _simulated(distance, curved, effective, seed)
     exponent = 1 / float(logs.mean())
-    return PowerLawCheck(threshold, len(logs), effective, exponent, distance, fit_p, curved, curvature_p)
+    tests = (distance, fit_p, curved, curvature_p, tail_ratios(np.exp(logs), codes))
+    return PowerLawCheck(threshold, len(logs), effective, exponent, *tests)
 
 
 def effective_size(influence: Floats, codes: NDArray[np.intp]) -> float:

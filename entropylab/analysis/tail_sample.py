@@ -21,7 +21,7 @@ MIN_TOKENS = 20
 class TailSample:
     """Covariance [n]; log-probability and advantage [n] less their means, or None; clusters; warnings.
 
-    `weights` [n]: how many tokens each row stands for; None: one each.
+    `weights` [n]: how many tokens each row stands for; None: one each. `samples` [n]: the response of each.
     """
 
     covariance: Floats
@@ -30,6 +30,7 @@ class TailSample:
     clusters: Clusters
     warnings: tuple[str, ...]
     weights: Floats | None = None
+    samples: NDArray[Any] | None = None
 
     @property
     def size(self) -> int:
@@ -60,10 +61,11 @@ def tail_sample(
             f"covariance is {values[0]:g} for all {n} tokens: there is no tail to analyse"
         )
     w = _weights(weights, n)
-    clusters = make_clusters(n, _ids("prompt_ids", prompt_ids, n), _ids("sample_ids", sample_ids, n), w)
+    samples = _ids("sample_ids", sample_ids, n)
+    clusters = make_clusters(n, _ids("prompt_ids", prompt_ids, n), samples, w)
     l, a = _centred("logprobs", logprobs, n, w), _centred("advantages", advantages, n, w)
     warnings = (*_cluster_warnings(clusters), *_margin_warnings(values, l, a))
-    return TailSample(values, l, a, clusters, warnings, w)
+    return TailSample(values, l, a, clusters, warnings, w, samples)
 
 
 def _weights(array: ArrayLike | None, n: int) -> Floats | None:

@@ -71,6 +71,8 @@ def _heavy(rows: pd.DataFrame, check: PowerLawCheck | None, seen: str) -> Line:
     if check is None:
         return Line("heavier than exponential", f"{seen}: above 0; a power law could not be tested.")
     tests = f"goodness-of-fit p = {check.fit_p:.2g}, curvature p = {check.curvature_p:.2g}"
+    if check.favoured:
+        tests += f"; likelihood favours {' and '.join(name.replace('_', ' ') for name in check.favoured)}"
     if (rows["gpd_low"] > 0).all() and check.supported:
         law = f"a power law of exponent {check.exponent:.2f} is not rejected ({tests})"
         return Line("power-law-like", f"{seen}: above 0 at every threshold; {law}, over the observed range.")

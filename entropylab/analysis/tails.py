@@ -14,7 +14,9 @@ from ..record.summary import top_count
 from .cluster_bootstrap import MIN_REPLICATES, Floats
 from .concentration import gini, lorenz, top_mask
 from .jsonable import jsonable
+from .permutation_null import permutation_frame, responses_of
 from .quadrants import quadrant_codes, quadrant_table
+from .surprisal import SurprisalCheck
 from .tail_frames import concentration_frame, estimate_frame, null_frame, survival_frame
 from .tail_power_law import PowerLawCheck, check_power_law
 from .tail_replicates import Figures, Side
@@ -23,6 +25,12 @@ from .tail_verdict import WINDOW, judge_concentration, judge_margins, judge_shap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+HEAVY = ("power-law-like", "heavier than exponential", "threshold-dependent")
+BOUNDED_FAR_OUT = (
+    "Sampled at temperature 1 with bounded advantages, P(-log π > t) <= V exp(-t): far out the tail is at "
+    "most exponential, so what is said here is of the observed range."
+)
 
 QUADRANT_TOP = 0.02
 """The tail whose quadrants are shown."""
@@ -36,6 +44,8 @@ class TailReport:
     `estimates`: ξ by Hill, moment and GPD over thresholds, for both tails. `nulls`: top means of both
     tails beside those of independent margins, their ratio and one-sided p. `concentration`: top means.
     `quadrants`: all tokens and the top 2 %. `survival`: P(X > x) and the null's, both tails.
+    `permutation`: mean, top means, share and ξ beside those with the advantages permuted over the responses
+    of each prompt (N2), with p; empty where that cannot be done, `permutation_note` says why.
     `lorenz`: share of the tokens, share of the positive mass. `gini`: of |covariance|.
     `mean`, `std`: nats x advantage; `skew`, `kurtosis` (excess): of the population. `n` tokens; `n_rows`
     those analysed: fewer where the log holds a sample, and then every figure is a weighted estimate.
@@ -60,6 +70,9 @@ class TailReport:
     lorenz: pd.DataFrame
     gini: float
     power_law: PowerLawCheck | None
+    permutation: pd.DataFrame
+    permutation_note: str | None = None
+    surprisal: SurprisalCheck | None = None
     level: float = 0.95
     n_bootstrap: int = 200
     warnings: tuple[str, ...] = ()
@@ -108,8 +121,24 @@ class TailReport:
             f"skew {self.skew:.2g}, excess kurtosis {self.kurtosis:.3g}."
         )
         lines += [f"{v}: {why}" for v, why in zip(self.verdict[:2], self.explanations[:2], strict=True)]
+        if self.verdict[0] in HEAVY:
+            lines.append(BOUNDED_FAR_OUT)
+        lines.append(self._permuted())
         lines.append(f"Left tail: {self.left_shape}.")
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
+
+    def _permuted(self) -> str:
+        if self.permutation_note:
+            return f"Advantages not permuted: {self.permutation_note}."
+        rows = self.permutation.set_index("statistic")
+        parts = []
+        for name, text in (("mean", "mean"), ("top_mean_0.02", "top 2 %"), ("top_mean_0.002", "top 0.2 %")):
+            row = rows.loc[name]
+            if np.isfinite(row["p"]):
+                parts.append(
+                    f"{text} {row['observed']:.3g} against {row['permuted']:.3g} (p = {row['p']:.2g})"
+                )
+        return f"With advantages permuted over the responses of a prompt: {', '.join(parts)}."
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, JSON-ready; tables as lists of rows."""
@@ -157,6 +186,7 @@ def analyze_tails(
     checks = {name: _power_law(side, seed) for name, side in sides.items()}
     estimates = tables["estimates"]
     shapes = {s: judge_shape(estimates[estimates["tail"] == s], checks[s], sample.clusters) for s in sides}
+    permutation, note = _permutation(sample, seed, level)
     lines = (
         shapes["right"],
         judge_margins(tables["nulls"], sample.clusters),
@@ -174,11 +204,28 @@ def analyze_tails(
         **tables,
         gini=gini(sample.covariance, sample.weights),
         power_law=checks["right"],
+        permutation=permutation,
+        permutation_note=note,
         level=level,
         n_bootstrap=n_bootstrap,
         warnings=sample.warnings,
         n_rows=None if sample.weights is None else len(sample.covariance),
     )
+
+
+def _permutation(sample: TailSample, seed: int, level: float) -> tuple[pd.DataFrame, str | None]:
+    """N2, or an empty table and the reason why there is none."""
+    none = pd.DataFrame(columns=["statistic", "observed", "permuted", "permuted_low", "permuted_high", "p"])
+    if sample.logprobs is None or sample.advantages is None:
+        return none, "log-probabilities and advantages are not known"
+    if sample.clusters.kind != "prompt" or sample.samples is None:
+        return none, "prompts and responses are not known"
+    if sample.weights is not None:
+        return none, "the log holds a sample of the tokens, drawn by their covariance"
+    batch = responses_of(sample.logprobs, sample.advantages, sample.clusters.codes, sample.samples)
+    if isinstance(batch, str):
+        return none, batch
+    return permutation_frame(batch, sample.covariance, seed, level), None
 
 
 def _check_settings(n_bootstrap: int, level: float) -> None:
@@ -238,7 +285,7 @@ def _power_law(side: Side, seed: int) -> PowerLawCheck | None:
     return check_power_law(tail.logs, side.ranked_codes[: len(tail.logs)], tail.threshold, seed)
 
 
-def _moments(values: Floats, weights: Floats | None) -> dict[str, float]:
+def _moments(values: Floats, weights: Floats | None) -> dict[str, Any]:
     def mean(x: Floats) -> float:
         return float(np.average(x, weights=weights))
 
