@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from scipy.stats import t as student
 from ..errors import InvalidInputError
 from ..record.reader import Run
 from .cluster_bootstrap import Floats
-from .comparison_figures import METRICS, run_figures
+from .comparison_figures import EVALUATIONS, METRICS, problems_of, run_figures
+from .comparison_matched import AT, Curves, curves_of, matched_values
 from .jsonable import jsonable
 
 if TYPE_CHECKING:
@@ -38,12 +39,16 @@ class Comparison:
     the first evaluation or step, `_end` the mean of the last 4 evaluations or 10 steps; entropy in nats).
     `methods`: one row a (method, metric): n_runs, mean, and its t interval over runs (NaN with one run).
     `differences`: one row a (method, metric): method less baseline; `pairs` runs are paired by seed and start
-    (0: not paired, Welch interval). Intervals are at `level`, over seeds only.
+    (0: not paired, Welch interval). `matched`: the same for accuracies where both have trained equally many
+    steps, on equally many tokens, or down to the same entropy (`at`; `x`: the farthest that all runs of both
+    reached). low, high: over seeds; wide_low, wide_high: over seeds and problems, as if those of the two
+    methods were not the same, so rather too wide. Intervals are at `level`.
     """
 
     runs: pd.DataFrame
     methods: pd.DataFrame
     differences: pd.DataFrame
+    matched: pd.DataFrame
     level: float = 0.95
     warnings: tuple[str, ...] = ()
 
@@ -51,6 +56,7 @@ class Comparison:
         """A line a method: differences from the baseline where there is one, end values otherwise."""
         compared = list(dict.fromkeys(self.differences["method"]))
         lines = [self._difference_line(name) for name in compared]
+        lines += [self._matched_line(name) for name in compared]
         lines += [self._method_line(name) for name in dict.fromkeys(self.methods["method"])]
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
@@ -60,6 +66,13 @@ class Comparison:
         pairs = int(rows["pairs"].max())
         how = f"{pairs} pair{'s' * (pairs != 1)} of seeds" if pairs else "unpaired runs"
         return f"{method} less {BASELINE}, {how}: {', '.join(parts)}."
+
+    def _matched_line(self, method: str) -> str:
+        rows = self.matched[(self.matched["method"] == method) & (self.matched["metric"] == "accuracy")]
+        parts = [
+            f"equal {row.at} ({row.x:.4g}) {_signed(pd.Series(row._asdict()))}" for row in rows.itertuples()
+        ]
+        return f"{method} less {BASELINE}, accuracy at T=1 at {', at '.join(parts)}."
 
     def _method_line(self, method: str) -> str:
         rows = self.methods[self.methods["method"] == method].set_index("metric")
@@ -86,13 +99,19 @@ def compare_runs(runs: Iterable[Run], *, level: float = 0.95) -> Comparison:
     """
     if not 0 < level < 1:
         raise InvalidInputError(f"level is {level}; give a probability between 0 and 1, e.g. 0.95")
+    runs = list(runs)
     found = [run_figures(run) for run in runs]
     if not found:
         raise InvalidInputError("no run to compare: give a list of runs, e.g. el.open_runs(path)")
     table = pd.DataFrame([row for row, _ in found])
     table[list(METRICS)] = table[list(METRICS)].astype(np.float64)
     warnings = [note for _, notes in found for note in notes] + _table_warnings(table)
-    return Comparison(table, _methods(table, level), _differences(table, level), level, tuple(warnings))
+    curves = [curves_of(run) for run in runs]
+    sizes = [problems_of(run) for run in runs]
+    matched = _matched(table, curves, sizes, level)
+    return Comparison(
+        table, _methods(table, level), _differences(table, level), matched, level, tuple(warnings)
+    )
 
 
 def _methods(table: pd.DataFrame, level: float) -> pd.DataFrame:
@@ -114,6 +133,53 @@ def _differences(table: pd.DataFrame, level: float) -> pd.DataFrame:
         for metric in METRICS:
             rows.append((method, metric, *_difference(group, base, metric, level)))
     return pd.DataFrame(rows, columns=["method", "metric", "pairs", "difference", "low", "high"])
+
+
+def _matched(
+    table: pd.DataFrame, curves: Sequence[Curves], sizes: Sequence[float], level: float
+) -> pd.DataFrame:
+    rows = []
+    base = table["method"] == BASELINE
+    for method in dict.fromkeys(table.loc[~base, "method"]) if base.any() else ():
+        both = base | (table["method"] == method)
+        chosen = [i for i, wanted in enumerate(both) if wanted]
+        known = [sizes[i] for i in chosen if np.isfinite(sizes[i])]
+        problems = min(known, default=np.nan)
+        for at in AT:
+            x, values = matched_values([curves[i] for i in chosen], table[both], at)
+            group, other = (values[values["method"] == name] for name in (method, BASELINE))
+            for metric in EVALUATIONS:
+                pairs, gap, low, high = _difference(group, other, metric, level)
+                means = (group[metric].mean(), other[metric].mean())
+                freedom = (pairs or min(len(group), len(other))) - 1
+                wide = widened(gap, low, high, means, problems, freedom, level)
+                rows.append((method, at, x, metric, pairs, gap, low, high, *wide))
+    columns = ["method", "at", "x", "metric", "pairs", "difference", "low", "high", "wide_low", "wide_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def widened(
+    gap: float,
+    low: float,
+    high: float,
+    accuracies: tuple[float, float],
+    problems: float,
+    freedom: int,
+    level: float,
+) -> tuple[float, float]:
+    """The interval of a difference of accuracies over seeds (``freedom`` degrees) and problems.
+
+    variance = that of the seeds + Σ p (1 - p)/problems of both: all seeds meet the same problems, so their
+    share does not shrink with seeds. Student's t with the degrees of freedom of Satterthwaite.
+    """
+    if not np.isfinite([low, high, problems]).all() or freedom < 1:
+        return np.nan, np.nan
+    seeds = ((high - low) / 2 / student.ppf((1 + level) / 2, freedom)) ** 2
+    shared = sum(p * (1 - p) for p in accuracies) / problems
+    total = seeds + shared
+    joint = freedom * (total / seeds) ** 2 if seeds > 0 else np.inf
+    half = float(student.ppf((1 + level) / 2, joint) * np.sqrt(total))
+    return gap - half, gap + half
 
 
 def _difference(

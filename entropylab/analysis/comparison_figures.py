@@ -38,6 +38,14 @@ def run_figures(run: Run) -> tuple[dict[str, Any], list[str]]:
     return row, _warnings(run, row, evaluations)
 
 
+def problems_of(run: Run) -> float:
+    """The fewest problems behind a validation accuracy; NaN where no number was recorded."""
+    evaluations = run.evaluations()
+    numbers = evaluations.loc[evaluations["split"] == "validation", "n"].to_numpy(np.float64)
+    known = numbers[numbers >= 1]
+    return float(known.min()) if len(known) else float("nan")
+
+
 def _evaluation(evaluations: pd.DataFrame, name: str) -> dict[str, float]:
     """The first value and the mean of the last 4 of a validation metric."""
     chosen = (evaluations["split"] == "validation") & (evaluations["metric"] == name)

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 import entropylab as el
-from entropylab.analysis.comparison import compare_runs, mean_interval, welch_interval
+from entropylab.analysis.comparison import compare_runs, mean_interval, welch_interval, widened
 from entropylab.analysis.comparison_figures import METRICS
+from entropylab.analysis.comparison_matched import Curves, matched_values
 from entropylab.errors import InvalidInputError
 
 
@@ -145,3 +147,63 @@ def test_intervals_against_scipy():
     assert (gap, low, high) == pytest.approx((a.mean() - b.mean(), expected.low, expected.high))
     assert np.isnan(mean_interval(a[:0], 0.9)).all()
     assert np.isnan(welch_interval(a[:1], b, 0.9)[1:]).all()
+
+
+# --- at equal steps, tokens and entropy
+
+
+def _curves(places, accuracy):
+    places = {name: np.asarray(values, float) for name, values in places.items()}
+    empty = np.full(len(accuracy), np.nan)
+    return Curves(
+        places, {"accuracy": np.asarray(accuracy, float), "accuracy_greedy": empty, "pass@8": empty}
+    )
+
+
+def test_values_where_both_runs_have_been():
+    steps = np.arange(0, 100, 10)
+    long = _curves({"steps": steps, "tokens": 5 * steps, "entropy": 1 - steps / 100}, steps / 100)
+    short = _curves(
+        {"steps": steps[:6], "tokens": 9 * steps[:6], "entropy": 1 - steps[:6] / 200}, steps[:6] / 50
+    )
+    table = pd.DataFrame({"method": ["a", "b"]})
+    x, at_steps = matched_values([long, short], table, "steps")
+    assert (x, at_steps["accuracy"].tolist()) == (50, pytest.approx([0.35, 0.7]))
+    x, at_tokens = matched_values([long, short], table, "tokens")
+    assert (x, at_tokens["accuracy"].tolist()) == (450, pytest.approx([0.75, 0.7]))
+    x, at_entropy = matched_values([long, short], table, "entropy")
+    assert x == 0.75
+    assert at_entropy["accuracy"].tolist() == pytest.approx([0.25, 0.8])
+
+
+def test_a_run_that_starts_below_the_entropy_has_no_value_there():
+    curves = _curves({"steps": [0, 10], "tokens": [0, 10], "entropy": [0.2, 0.1]}, [0.5, 0.6])
+    assert np.isnan(curves.value("entropy", 0.4, "accuracy"))
+    assert curves.value("entropy", 0.2, "accuracy") == pytest.approx(0.55)
+
+
+def test_equal_steps_is_the_end_where_runs_end_together(result):
+    end = result.differences.set_index("metric").loc["accuracy_end"]
+    rows = result.matched[result.matched["metric"] == "accuracy"].set_index("at")
+    assert list(rows.index) == ["steps", "tokens", "entropy"]
+    for name in ("difference", "low", "high"):
+        assert rows.loc["steps", name] == pytest.approx(end[name])
+    assert rows.loc["steps", "wide_low"] < rows.loc["steps", "low"] or rows.loc["steps", "pairs"] == 2
+    assert "at equal entropy" in result.summary()
+
+
+def test_problems_widen_an_interval_by_their_own_variance():
+    low, high = widened(0.1, 0.1 - 4.303 * 0.01, 0.1 + 4.303 * 0.01, (0.5, 0.6), 400, 2, 0.95)
+    variance = 0.01**2 + (0.25 + 0.24) / 400
+    freedom = 2 * (variance / 0.01**2) ** 2
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, freedom) * np.sqrt(variance), rel=1e-3)
+    assert (low + high) / 2 == pytest.approx(0.1)
+    assert np.isnan(widened(0.1, np.nan, np.nan, (0.5, 0.6), 400, 1, 0.95)).all()
+
+
+def test_runs_without_evaluations_have_no_matched_value(make_run, tmp_path):
+    made = [make_run(tmp_path / m, method=m, steps=3, prompts=6) for m in ("baseline", "clip_cov")]
+    for file in (tmp_path / "clip_cov" / "evaluations").rglob("*.json"):
+        file.unlink()
+    found = compare_runs([el.open_run(run.path) for run in made]).matched
+    assert found["difference"].isna().all()
