@@ -62,6 +62,9 @@ _PUBLIC: dict[str, str] = {
     "attach": "trainers.attach",
     # analysis
     "CurveFit": "analysis.curve",
+    "CurvePool": "analysis.curve_runs",
+    "pool_curves": "analysis.curve_runs",
+    "size_trend": "analysis.curve_runs",
     "fit_curve": "analysis.curve",
     "PowerLawFit": "analysis.power_law",
     "fit_power_law": "analysis.power_law",
@@ -83,6 +86,11 @@ if TYPE_CHECKING:
     from .analysis.attribution import Attribution as Attribution, attribute as attribute
     from .analysis.comparison import Comparison as Comparison, compare_runs as compare_runs
     from .analysis.curve import CurveFit as CurveFit, fit_curve as fit_curve
+    from .analysis.curve_runs import (
+        CurvePool as CurvePool,
+        pool_curves as pool_curves,
+        size_trend as size_trend,
+    )
     from .analysis.dynamics import Dynamics as Dynamics, entropy_dynamics as entropy_dynamics
     from .analysis.power_law import PowerLawFit as PowerLawFit, fit_power_law as fit_power_law
     from .analysis.replay_report import Replay as Replay, replay as replay

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..record.reader import Run
 from ..record.summary import top_count
+from .attribution_bins import bin_table, prompt_table, top_prompts_share
 from .attribution_tables import position_table, probability_table, quadrants_of, token_table, tokens_of
 from .concentration import top_mask, whole_size
 from .jsonable import jsonable
@@ -39,7 +40,9 @@ class Attribution:
 
     `quadrants`: count, share with its interval, mass, mean covariance. `positions`: counts and shares over
     the response. `tokens`: the most frequent ids of the selected and of the tail, with their enrichment over
-    all. `probability`: probability, entropy, advantage and covariance. High and low, above and below: against
+    all, p, and q (false discovery rate over all that are listed). `bins`: enrichment in bins of probability
+    and entropy. `prompts`: tokens of each prompt in the sets. `probability`: means and medians of
+    probability, entropy, advantage and covariance. High and low, above and below: against
     the mean of the token set (step, update). Intervals are at `level`, by prompts. `n_rows`: the tokens
     analysed where the log holds a sample; every count, share and mean is then a weighted estimate.
     """
@@ -56,6 +59,8 @@ class Attribution:
     positions: pd.DataFrame
     tokens: pd.DataFrame
     probability: pd.DataFrame
+    bins: pd.DataFrame
+    prompts: pd.DataFrame
     level: float = 0.95
     warnings: tuple[str, ...] = ()
     n_rows: int | None = None
@@ -77,6 +82,8 @@ class Attribution:
         else:
             lines.append(f"No token was selected (method {self.method}).")
         lines += [text for name in (TAIL, SELECTED) if (text := self._enriched(name))]
+        share = top_prompts_share(self.prompts, TAIL)
+        lines.append(f"A tenth of the prompts holds {100 * share:.0f} % of the top 2 %.")
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
     def _most(self, name: str) -> str:
@@ -87,7 +94,8 @@ class Attribution:
         return f"{share:.0f} % ({low:.0f} to {high:.0f} %) of the {noun} are {_WORDS[row['quadrant']]}"
 
     def _enriched(self, name: str) -> str:
-        rows = self.tokens[(self.tokens["set"] == name) & (self.tokens["low"] > 1)]
+        found = (self.tokens["q"] < 1 - self.level) & (self.tokens["enrichment"] > 1)
+        rows = self.tokens[(self.tokens["set"] == name) & found]
         if rows.empty:
             return ""
         best = rows.nlargest(3, "enrichment").itertuples()
@@ -137,6 +145,8 @@ def attribute(run: Run, *, steps: int | Iterable[int] | None = None) -> Attribut
         positions=position_table(frame["position"].to_numpy(), sets, w),
         tokens=token_table(frame, chosen, run.config.get("vocabulary"), 0.95, w),
         probability=probability_table(frame, sets, w),
+        bins=bin_table(frame, chosen, 0.95, w),
+        prompts=prompt_table(frame, {TAIL: tail, SELECTED: selected}, w),
         warnings=_warnings(frame, selected, tokens.warnings),
         n_rows=None if w is None else len(frame),
     )

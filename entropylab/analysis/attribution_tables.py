@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import false_discovery_control, norm
 
 from ..schema import QUADRANTS
 from .cluster_bootstrap import Floats, cluster_error
@@ -132,7 +132,7 @@ def token_table(
 ) -> pd.DataFrame:
     """The most frequent token ids of each set, and their enrichment: share in the set over share in all.
 
-    The interval is exp(ln ratio ± z se), se by clusters of prompts (delta method), from 5 tokens on.
+    Interval and p are by prompts, see `enrichment`; q holds the false discovery rate over all tokens listed.
     """
     known = frame["token_id"].notna().to_numpy()
     ids = frame["token_id"].to_numpy(np.float64)
@@ -143,24 +143,39 @@ def token_table(
         unique, place = np.unique(ids[mask & known], return_inverse=True)
         count = np.bincount(place, w[mask & known], minlength=len(unique))
         for token in unique[np.argsort(-count, kind="stable")[:MAX_TOKENS]]:
-            row = _enrichment(ids == token, mask, prompts, level, w)
+            row = enrichment(ids == token, mask, prompts, level, w)
             rows.append({"set": name, "token_id": int(token), "token": _text(vocabulary, int(token))} | row)
-    columns = ["set", "token_id", "token", "count", "share", "share_all", "enrichment", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["set", "token_id", "token", "count", "share", "share_all", "enrichment", "low", "high", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(q=_false_discovery(table["p"].to_numpy(np.float64)))
 
 
-def _enrichment(
+def _false_discovery(p: Floats) -> Floats:
+    """q of Benjamini and Hochberg (1995) over all p that are there, NaN elsewhere."""
+    q, known = np.full(len(p), np.nan), np.isfinite(p)
+    if known.any():
+        q[known] = false_discovery_control(p[known])
+    return q
+
+
+def enrichment(
     is_token: Mask, mask: Mask, clusters: NDArray[np.intp], level: float, weights: Floats
 ) -> dict[str, float]:
+    """Of tokens of one kind: their share of a set over their share of all, its interval and two-sided p.
+
+    exp(ln ratio ± z se), se by clusters (delta method), where the set holds 5 of the kind or more.
+    """
     n, inside, both = (float(weights[rows].sum()) for rows in (slice(None), mask, is_token & mask))
     share, overall = both / inside, float(weights[is_token].sum()) / n
     ratio = share / overall
-    low = high = np.nan
+    low = high = p = np.nan
     if np.count_nonzero(is_token & mask) >= MIN_COUNT:
         influence = (is_token & mask) * (n / both) - mask * (n / inside) - is_token / overall + 1
         scaled = influence * weights / weights.mean()
-        half = norm.ppf((1 + level) / 2) * cluster_error(scaled, clusters)
+        error = cluster_error(scaled, np.unique(clusters, return_inverse=True)[1])
+        half = norm.ppf((1 + level) / 2) * error
         low, high = ratio * np.exp(-half), ratio * np.exp(half)
+        p = float(2 * norm.sf(abs(np.log(ratio)) / error)) if error > 0 else 0.0
     return {
         "count": round(both),
         "share": share,
@@ -168,6 +183,7 @@ def _enrichment(
         "enrichment": ratio,
         "low": low,
         "high": high,
+        "p": p,
     }
 
 

@@ -14,7 +14,10 @@ from .output import interval, number, say
 from .sources import Json, load_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from entropylab.analysis.curve import CurveFit
+    from entropylab.analysis.curve_runs import CurvePool
     from entropylab.record.reader import Run
 
 COLUMNS = ("points", "a", "b", "ceiling", "interval", "R2")
@@ -55,13 +58,34 @@ def command(
     logs = {path: read_points(path, entropy, performance, step) for path in paths if is_metrics_file(path)}
     named = [(path, name, rows) for path, runs in logs.items() for name, rows in runs.items()]
     outcomes = [fit_log(*log, n_problems=n_problems, **settings) for log in named]
-    outcomes += analyse(load_runs([path for path in paths if path not in logs]), fit_run)
+    runs = load_runs([path for path in paths if path not in logs])
+    outcomes += analyse(runs, fit_run)
     found = [_with_findings(outcome) for outcome in outcomes]
     used = [used_columns(*log) for log in named]
     if not json:
         _tell_columns(used)
-    more = {"logs": used} if used else {}
+    pools = _pools(runs, found[len(named) :], level)
+    more: dict[str, Any] = {"logs": used} if used else {}
+    more |= {"pooled": {name: pool.to_dict() for name, pool in pools.items()}} if pools else {}
+    if not json:
+        for name, pool in pools.items():
+            say(f"{name}, {pool.n_runs} of {pool.n_given} runs together", style="bold")
+            say(pool.summary())
     finish("fit", found, json=json, title=_title(level), columns=COLUMNS, row=_row, **more)
+
+
+def _pools(runs: Sequence[Run], outcomes: Sequence[Outcome], level: float) -> dict[str, CurvePool]:
+    """The law over the runs of each method and start, where two or more have an interval."""
+    from entropylab.analysis.curve_runs import pool_curves
+
+    groups: dict[str, list[CurveFit]] = {}
+    for run, outcome in zip(runs, outcomes, strict=True):
+        start = run.config.get("start")
+        name = run.method if start is None else f"{run.method} from {start}"
+        if outcome.result is not None:
+            groups.setdefault(name, []).append(outcome.result)
+    several = {name: fits for name, fits in groups.items() if sum(f.withheld is None for f in fits) > 1}
+    return {name: pool_curves(fits, level=level) for name, fits in several.items()}
 
 
 def _tell_columns(used: list[dict[str, Any]]) -> None:
