@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-trl test-verl test-browser dashboard sample-logs pictures check format bench clean
+.PHONY: help demo test test-faults test-trl test-verl test-browser dashboard sample-logs certify pictures check format bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -56,6 +56,9 @@ dashboard: $(READY) ## open the dashboard on runs/ and sample_logs/
 
 sample-logs: $(READY) ## train the runs of sample_logs/ again
 	$(BIN)/python -m entropylab.lab.samples --out sample_logs --jobs 2
+
+certify: $(READY) ## simulate coverage and size of the analysis into docs/certification.md (minutes)
+	$(BIN)/python docs/certify.py
 
 pictures: $(READY) ## draw the pictures of the docs from sample_logs/
 	$(BIN)/python docs/pictures.py

@@ -36,16 +36,18 @@ class CurvePool:
 
     def summary(self) -> str:
         """One line a term, then the warnings."""
-        lines = [
-            f"{row.term}: {row.mean:.3g} ({row.low:.3g} to {row.high:.3g}) over {self.n_runs} runs; between "
-            f"runs {row.tau:.2g}; a new run {row.new_low:.3g} to {row.new_high:.3g}."
-            for row in self.terms.itertuples()
-        ]
+        lines = [_sentence(row, self.n_runs) for row in self.terms.itertuples()]
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, JSON-ready."""
         return jsonable({name: getattr(self, name) for name in self.__dataclass_fields__})
+
+
+def _sentence(row: Any, n_runs: int) -> str:
+    new = f"; a new run {row.new_low:.3g} to {row.new_high:.3g}" if np.isfinite(row.new_low) else ""
+    mean = f"{row.mean:.3g} ({row.low:.3g} to {row.high:.3g})"
+    return f"{row.term}: {mean} over {n_runs} runs; sd between runs {row.tau:.2g}{new}."
 
 
 def pool_curves(fits: Sequence[CurveFit], *, level: float = 0.95) -> CurvePool:

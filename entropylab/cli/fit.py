@@ -71,6 +71,7 @@ def command(
         for name, pool in pools.items():
             say(f"{name}, {pool.n_runs} of {pool.n_given} runs together", style="bold")
             say(pool.summary())
+            say()
     finish("fit", found, json=json, title=_title(level), columns=COLUMNS, row=_row, **more)
 
 
