@@ -49,7 +49,7 @@ def command(
     checks = all_checks() if trainer is None else _of_trainer(trainer)
     runs = load_runs(paths) if paths else []
     labels = run_labels(runs)
-    rows = [{"run": labels[str(run.path)], "problems": problems(run)} for run in runs]
+    rows = [{"run": labels[str(run.path)], "problems": problems(run, pages=True)} for run in runs]
     if json:
         print_json("doctor", rows, checks=[asdict(check) for check in checks])
     else:

@@ -59,7 +59,7 @@ def command(
     named = [(path, name, rows) for path, runs in logs.items() for name, rows in runs.items()]
     outcomes = [fit_log(*log, n_problems=n_problems, **settings) for log in named]
     runs = load_runs([path for path in paths if path not in logs])
-    outcomes += analyse(runs, fit_run)
+    outcomes += analyse(runs, fit_run, rows=False)
     found = [_with_findings(outcome) for outcome in outcomes]
     used = [used_columns(*log) for log in named]
     if not json:
@@ -77,8 +77,6 @@ def command(
 
 def _pools(runs: Sequence[Run], outcomes: Sequence[Outcome], level: float) -> dict[str, CurvePool]:
     """The law over the runs of each method and start, where two or more have an interval."""
-    from entropylab.analysis.curve_runs import pool_curves
-
     groups: dict[str, list[CurveFit]] = {}
     for run, outcome in zip(runs, outcomes, strict=True):
         start = run.config.get("start")
@@ -86,6 +84,10 @@ def _pools(runs: Sequence[Run], outcomes: Sequence[Outcome], level: float) -> di
         if outcome.result is not None:
             groups.setdefault(name, []).append(outcome.result)
     several = {name: fits for name, fits in groups.items() if sum(f.withheld is None for f in fits) > 1}
+    if not several:
+        return {}
+    from entropylab.analysis.curve_runs import pool_curves
+
     return {name: pool_curves(fits, level=level) for name, fits in several.items()}
 
 

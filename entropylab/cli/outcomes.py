@@ -56,9 +56,12 @@ class Outcome:
         return {"run": self.name} | content | own
 
 
-def problems(run: Run) -> list[dict[str, str]]:
-    """The run's data problems, JSON-ready."""
-    return [{"kind": p.kind, "path": str(p.path), "message": p.message} for p in run.problems()]
+def problems(run: Run, *, rows: bool = True, pages: bool = False) -> list[dict[str, str]]:
+    """The run's data problems, JSON-ready; with ``pages`` every stored byte is checked, without ``rows`` no
+    row file is opened.
+    """
+    found = run.problems(pages, rows=rows)
+    return [{"kind": p.kind, "path": str(p.path), "message": p.message} for p in found]
 
 
 def attempt(name: str, analysis: Callable[[], Any], problems: list[dict[str, str]] | None = None) -> Outcome:
@@ -69,10 +72,13 @@ def attempt(name: str, analysis: Callable[[], Any], problems: list[dict[str, str
         return Outcome(name, missing=" ".join(str(error).split()), problems=problems or [], error=error)
 
 
-def analyse(runs: Sequence[Run], analysis: Callable[[Run], Any]) -> list[Outcome]:
-    """The outcome of ``analysis(run)`` for each run; a name that none of them knows is an error."""
+def analyse(runs: Sequence[Run], analysis: Callable[[Run], Any], *, rows: bool = True) -> list[Outcome]:
+    """The outcome of ``analysis(run)`` for each run; a name that none of them knows is an error.
+
+    ``rows``: whether it reads token rows, so that their files are among what may be damaged.
+    """
     labels = run_labels(runs)
-    found = [attempt(labels[str(run.path)], partial(analysis, run), problems(run)) for run in runs]
+    found = [attempt(labels[str(run.path)], partial(analysis, run), problems(run, rows=rows)) for run in runs]
     if found and all(isinstance(outcome.error, UnknownNameError) for outcome in found):
         raise UnknownNameError(found[0].missing)
     return found

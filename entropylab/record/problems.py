@@ -19,10 +19,13 @@ from .snapshot import Snapshot
 from .verified_files import VerifiedFiles
 
 
-def find_problems(snapshot: Snapshot, verified: VerifiedFiles | None = None) -> list[Problem]:
+def find_problems(
+    snapshot: Snapshot, verified: VerifiedFiles | None = None, *, rows: bool = True
+) -> list[Problem]:
     """All problems of a run, sorted; empty when all is well. Opens the footer of every Parquet file.
 
-    With ``verified`` every page is read and compared with its checksum too, except of files it holds.
+    Without ``rows`` the files of token and response rows are not opened. With ``verified`` every page of them
+    is read and compared with its checksum too, except of files it holds.
     """
     checks: tuple[Callable[[Snapshot], Iterator[Problem]], ...] = (
         _stray_files,
@@ -36,7 +39,8 @@ def find_problems(snapshot: Snapshot, verified: VerifiedFiles | None = None) -> 
     found = set(snapshot.unreadable)
     for check in checks:
         found.update(check(snapshot))
-    found.update(_damaged_rows(snapshot, verified))
+    if rows:
+        found.update(_damaged_rows(snapshot, verified))
     return sorted(found)
 
 

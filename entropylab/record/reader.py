@@ -116,17 +116,18 @@ class Run:
         rows = [Rows(m.step, m.rank, m.responses) for m in _markers(snapshot, None) if m.responses]
         return follow_rows(self.path, rows, RESPONSE_COLUMNS, None, lambda: self._places("responses"))
 
-    def problems(self, pages: bool | None = None) -> list[Problem]:
+    def problems(self, pages: bool | None = None, *, rows: bool = True) -> list[Problem]:
         """Everything that is wrong with the folder, by name; empty when all is well.
 
-        ``pages``: whether every page of the row files is compared with its checksum, once a file, which reads
-        them whole; None: of a local run. Without it only footers and numbers of rows are looked at; a damaged
-        page raises `RunFormatError` when it is read, in any case.
+        ``rows``: whether the files of token and response rows are opened; what needs the summaries alone can
+        leave them. ``pages``: whether every page of those files is compared with its checksum, once a file,
+        which reads them whole; None: of a local run. Without it only footers and numbers of rows are looked
+        at; a damaged page raises `RunFormatError` when it is read, in any case.
         """
         if pages is None:
             pages = not isinstance(self.path, RemotePath)
-        if not pages:
-            return find_problems(self._snapshots.take())
+        if not pages or not rows:
+            return find_problems(self._snapshots.take(), rows=rows)
         verified = VerifiedFiles(self.path) if self._verified is None else self._verified
         self._verified = verified
         found = find_problems(self._snapshots.take(), verified)
