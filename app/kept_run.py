@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ class KeptRun(Run):
         """A copy of the evaluations."""
         return self._keep("evaluations", super().evaluations).copy()
 
-    def problems(self) -> list[Problem]:
+    def problems(self, pages: bool | None = None, *, rows: bool = True) -> list[Problem]:
         """A copy of the problems."""
-        return list(self._keep("problems", super().problems))
+        read = partial(super().problems, pages, rows=rows)
+        return list(self._keep(("problems", pages, rows), read))
 
     def _keep(self, key: Hashable, read: Callable[[], Any]) -> Any:
         stamp = folder_stamp(self.path)

@@ -106,7 +106,7 @@ def _walk(root: str) -> Iterator[str]:
 @st.cache_data(show_spinner="Reading the runs", max_entries=500)
 def _entry(path: str, stamp: float, slug: str, group: str) -> Entry:
     run = reader(path)
-    problems = tuple(run.problems())
+    problems = tuple(run.problems(pages=False))
     return Entry(path, stamp, slug, group, run.name, run.method, len(run.whole_steps()), problems)
 
 
