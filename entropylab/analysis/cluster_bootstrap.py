@@ -102,9 +102,22 @@ def resamples(count: int, n_bootstrap: int, seed: int) -> Iterator[Floats]:
         yield rng.multinomial(count, shares).astype(np.float64)
 
 
-def bootstrap(statistic: Callable[[Floats], Floats], count: int, n_bootstrap: int, seed: int) -> Floats:
-    """Replicates [n_bootstrap, m] of a statistic from the cluster counts [count] to [m] values."""
-    return np.array([statistic(counts) for counts in resamples(count, n_bootstrap, seed)])
+def bootstrap(
+    statistic: Callable[[Floats], Floats],
+    count: int,
+    n_bootstrap: int,
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+) -> Floats:
+    """Replicates [n_bootstrap, m] of a statistic from the cluster counts [count] to [m] values.
+
+    ``tick`` is called after each replicate.
+    """
+    found = []
+    for counts in resamples(count, n_bootstrap, seed):
+        found.append(statistic(counts))
+        tick()
+    return np.array(found)
 
 
 def percentile_interval(replicates: Floats, level: float = 0.95) -> tuple[Floats, Floats]:

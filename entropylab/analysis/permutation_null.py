@@ -6,6 +6,7 @@ own reward.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,11 +82,21 @@ def _index(descending: Floats, k: int) -> float:
     return moment(np.log(descending[:k] / descending[k]))
 
 
-def permutation_frame(batch: Responses, covariance: Floats, seed: int, level: float) -> pd.DataFrame:
+def permutation_frame(
+    batch: Responses,
+    covariance: Floats,
+    seed: int,
+    level: float,
+    tick: Callable[[], None] = lambda: None,
+) -> pd.DataFrame:
     """One row a statistic: observed, mean and interval under permutation, p = (1 + #{T* >= T})/(B + 1)."""
     rng = np.random.default_rng(seed)
     observed = tail_statistics(covariance)
-    drawn = np.array([tail_statistics(batch.permuted(rng)) for _ in range(PERMUTATIONS)])
+    rows = []
+    for _ in range(PERMUTATIONS):
+        rows.append(tail_statistics(batch.permuted(rng)))
+        tick()
+    drawn = np.array(rows)
     known = np.isfinite(observed) & np.isfinite(drawn).all(axis=0)
     tail = (1 - level) / 2
     low, high, mean, p = np.full((4, len(STATISTICS)), np.nan)

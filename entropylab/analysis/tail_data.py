@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -164,11 +164,16 @@ def _arrays(tokens: RunTokens) -> dict[str, Any]:
 
 
 def analyze_run(
-    run: Run, *, steps: int | Iterable[int] | None = None, seed: int = 0, n_bootstrap: int = 200
+    run: Run,
+    *,
+    steps: int | Iterable[int] | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 200,
+    progress: Callable[[float], None] | None = None,
 ) -> TailReport:
     """`analyze_tails` of the first 20 steps of a run that have token rows, or of `steps`."""
     tokens = run_tokens(run, steps, ["old_logprob"])
-    report = analyze_tails(**_arrays(tokens), seed=seed, n_bootstrap=n_bootstrap)
+    report = analyze_tails(**_arrays(tokens), seed=seed, n_bootstrap=n_bootstrap, progress=progress)
     surprisal = _surprisal(run, tokens.frame)
     told = () if surprisal is None or not surprisal.mismatch else (surprisal.sentence(),)
     return replace(report, surprisal=surprisal, warnings=(*report.warnings, *tokens.warnings, *told))

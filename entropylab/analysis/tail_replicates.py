@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,11 +107,12 @@ class Side:
         index = np.array([tail.replicate(counts) for tail in self.tails.values()]).reshape(-1, 3)
         return Figures(top, shares(sums, counts @ self.totals), null, index)
 
-    def replicates(self, n_bootstrap: int, seed: int) -> Figures:
+    def replicates(self, n_bootstrap: int, seed: int, tick: Callable[[], None] = lambda: None) -> Figures:
         """Replicated figures with a leading axis [n_bootstrap]; none where clusters are unknown or one."""
         if not self.clusters.known:
             return Figures.split(np.empty((0, len(self.point().flat()))))
-        draw = bootstrap(lambda counts: self.replicate(counts).flat(), self.clusters.count, n_bootstrap, seed)
+        count = self.clusters.count
+        draw = bootstrap(lambda counts: self.replicate(counts).flat(), count, n_bootstrap, seed, tick)
         return Figures.split(draw)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ..record.summary import top_count
 from .cluster_bootstrap import MIN_REPLICATES, Floats
 from .concentration import gini, lorenz, top_mask
 from .jsonable import jsonable
-from .permutation_null import permutation_frame, responses_of
+from .permutation_null import PERMUTATIONS, permutation_frame, responses_of
 from .quadrants import quadrant_codes, quadrant_table
 from .surprisal import SurprisalCheck
 from .tail_frames import concentration_frame, estimate_frame, null_frame, survival_frame
@@ -162,6 +163,7 @@ def analyze_tails(
     seed: int = 0,
     n_bootstrap: int = 200,
     level: float = 0.95,
+    progress: Callable[[float], None] | None = None,
 ) -> TailReport:
     """Describe the tail of cov_i = (log π_i - mean log π)(A_i - mean A) over the tokens of a batch.
 
@@ -173,7 +175,8 @@ def analyze_tails(
     Args: covariance [n], nats x advantage, one value a token inside the mask; logprobs [n] (nats) and
     advantages [n], for the second line; prompt_ids [n] for the clusters, else sample_ids [n] with a warning;
     weights [n]: how many tokens each row stands for (1 / its probability of inclusion), where the log holds a
-    sample: survival, top means, shares, ξ and the null are then weighted estimates.
+    sample: survival, top means, shares, ξ and the null are then weighted estimates; progress: called with the
+    fraction of the replicates that are done.
     Returns: a `TailReport`. Raises: InvalidInputError (NaN, shape, length), InsufficientDataError (fewer than
     20 tokens, or all alike).
     """
@@ -181,12 +184,13 @@ def analyze_tails(
     sample = tail_sample(covariance, logprobs, advantages, prompt_ids, sample_ids, weights)
     sides = {"right": Side.of(sample, 1.0), "left": Side.of(sample, -1.0)}
     points = {name: side.point() for name, side in sides.items()}
-    draws = {name: side.replicates(n_bootstrap, seed) for name, side in sides.items()}
+    tick = _ticker(progress, 2 * n_bootstrap + PERMUTATIONS)
+    draws = {name: side.replicates(n_bootstrap, seed, tick) for name, side in sides.items()}
     tables = _tables(sample, sides, points, draws, level)
     checks = {name: _power_law(side, seed) for name, side in sides.items()}
     estimates = tables["estimates"]
     shapes = {s: judge_shape(estimates[estimates["tail"] == s], checks[s], sample.clusters) for s in sides}
-    permutation, note = _permutation(sample, seed, level)
+    permutation, note = _permutation(sample, seed, level, tick)
     lines = (
         shapes["right"],
         judge_margins(tables["nulls"], sample.clusters),
@@ -213,7 +217,22 @@ def analyze_tails(
     )
 
 
-def _permutation(sample: TailSample, seed: int, level: float) -> tuple[pd.DataFrame, str | None]:
+def _ticker(progress: Callable[[float], None] | None, total: int) -> Callable[[], None]:
+    """What is called after each of ``total`` replicates."""
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done / total)
+
+    return tick
+
+
+def _permutation(
+    sample: TailSample, seed: int, level: float, tick: Callable[[], None]
+) -> tuple[pd.DataFrame, str | None]:
     """N2, or an empty table and the reason why there is none."""
     none = pd.DataFrame(columns=["statistic", "observed", "permuted", "permuted_low", "permuted_high", "p"])
     if sample.logprobs is None or sample.advantages is None:
@@ -225,7 +244,7 @@ def _permutation(sample: TailSample, seed: int, level: float) -> tuple[pd.DataFr
     batch = responses_of(sample.logprobs, sample.advantages, sample.clusters.codes, sample.samples)
     if isinstance(batch, str):
         return none, batch
-    return permutation_frame(batch, sample.covariance, seed, level), None
+    return permutation_frame(batch, sample.covariance, seed, level, tick), None
 
 
 def _check_settings(n_bootstrap: int, level: float) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +33,18 @@ def console(stream: TextIO | None = None) -> Console:
 def say(text: str = "", style: str | None = None) -> None:
     """A paragraph on stdout, wrapped; brackets are text, not markup."""
     console().print(Text(text, style=style or ""))
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr while the block runs, gone after it; what it gives takes the fraction done.
+
+    Nothing is drawn where stderr is no terminal.
+    """
+    found = console(sys.stderr)
+    with Progress(console=found, transient=True, disable=not found.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda fraction: bar.update(task, completed=fraction)
 
 
 def complain(text: str) -> None:

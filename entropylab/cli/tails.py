@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .outcomes import analyse, finish
-from .output import number
+from .output import number, progress_bar
 from .sources import Json, Paths, Steps, load_runs, steps_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def command(paths: Paths, steps: Steps = None, json: Json = False) -> None:
 def _analysis(steps: str | None, run: Run) -> TailReport:
     from entropylab.analysis.tail_data import analyze_run
 
-    return analyze_run(run, steps=steps_of(run, steps))
+    with progress_bar(run.name) as progress:
+        return analyze_run(run, steps=steps_of(run, steps), progress=progress)
 
 
 def _row(report: TailReport) -> list[str]:

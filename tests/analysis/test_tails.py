@@ -197,3 +197,14 @@ def test_a_hundred_thousand_tokens_take_seconds(rollout_batch):
 
 def drop(batch, *names):
     return {name: value for name, value in batch.items() if name not in names}
+
+
+def test_progress_goes_from_0_to_1():
+    rng = np.random.default_rng(0)
+    prompts, samples = np.repeat(np.arange(30), 60), np.repeat(np.arange(180), 10)
+    l, a = -rng.exponential(size=1800), rng.normal(size=180)[samples]
+    seen = []
+    given = {"logprobs": l, "advantages": a, "prompt_ids": prompts, "sample_ids": samples}
+    analyze_tails((l - l.mean()) * (a - a.mean()), **given, n_bootstrap=50, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
