@@ -94,13 +94,28 @@ def enrichment_figure(result: Attribution, style: Style, height: int = 330) -> g
     """Enrichment of the most frequent tokens of the selected (of the tail where none is), with intervals."""
     name = SELECTED if result.n_selected else TAIL
     rows = result.tokens[result.tokens["set"] == name].nlargest(MAX_TOKENS, "count").sort_values("enrichment")
-    figure = look.title(look.empty_figure(height), f"Enriched in the {name}: share there over share of all")
+    labels = [token_label(t, i) for t, i in zip(rows["token"], rows["token_id"], strict=True)]
+    return _enriched(rows, labels, f"Enriched in the {name}: share there over share of all", style, height)
+
+
+def probability_figure(result: Attribution, style: Style, height: int = 300) -> go.Figure:
+    """Enrichment of the selected (of the tail where none is) by the probability of the token."""
+    name = SELECTED if result.n_selected else TAIL
+    rows = result.bins[(result.bins["set"] == name) & (result.bins["quantity"] == "probability")]
+    rows = rows[rows["count"] > 0]
+    labels = [f"{low:g} to {high:g}" for low, high in zip(rows["bin_low"], rows["bin_high"], strict=True)]
+    return _enriched(rows, labels, f"Probability of the {name}: share there over share of all", style, height)
+
+
+def _enriched(rows: pd.DataFrame, labels: list[str], title: str, style: Style, height: int) -> go.Figure:
+    """One dot a row with its interval, on a logarithmic axis."""
+    figure = look.title(look.empty_figure(height), title)
     figure.update_layout(hovermode="closest")
     known = rows["low"].notna()
     figure.add_trace(
         go.Scatter(
             x=rows["enrichment"],
-            y=[token_label(t, i) for t, i in zip(rows["token"], rows["token_id"], strict=True)],
+            y=labels,
             mode="markers",
             marker={"color": style.color, "symbol": style.marker, "size": 8},
             error_x={

@@ -26,6 +26,7 @@ lie on the same side (upper right, lower left), negative where they do not.
 * **Where in the response**: the same sets over the position.
 * **Enriched**: how many times as frequent a token is in the set as among all tokens, with an interval that draws
   whole prompts. At 1 it is as frequent as anywhere.
+* **How probable they were**: the same enrichment by the probability that the policy gave the token.
 * Fractions are those of the run's settings; small models need larger ones than the paper's (2e-4, 2e-3).
 """
 
@@ -65,6 +66,8 @@ def one_run(entry: Entry, result: Attribution) -> None:
     if not result.tokens.empty:
         st.markdown("##### Tokens of the sets")
         _tokens(result)
+    st.markdown("##### How probable they were")
+    draw(selection_charts.probability_figure(result, style), "probability")
     page_style.warn(result.warnings)
 
 

@@ -25,6 +25,8 @@ The covariance of a token is (log π - mean) × (A - mean), in nats × advantage
   of two independent quantities looks heavy already, so the observed tail counts only against this line.
 * **Top means**: the mean covariance of the top tokens beside that of N1, their ratio with its interval (prompts are
   drawn as wholes, since their tokens share advantages).
+* **Permuted (N2)**: the same with the advantages of a prompt's responses shuffled, so that both margins, the prompts
+  and the lengths stay. What is left over the permuted value is the tie of a response's tokens to its own reward.
 * **Tail index ξ** over the number k of tokens above the threshold: above 0 like a power law, 0 exponential, below 0
   bounded. Hill is positive whatever the data. One threshold proves nothing; look for a plateau.
 * With sampling at temperature 1 and bounded advantages the tail is at most exponential far out: "heavy" is always a
@@ -59,6 +61,7 @@ def one_run(entry: Entry, report: TailReport) -> None:
     with right:
         st.markdown("##### Top means beside independence")
         _top_means(report)
+        _permuted(report)
         draw(tail_charts.lorenz_figure(report), "tail_lorenz")
     st.markdown("##### Tail index over thresholds")
     figures = [tail_charts.index_figure(report, name) for name in tail_charts.ESTIMATORS]
@@ -92,6 +95,31 @@ def _top_means(report: TailReport) -> None:
             "ratio": number_column(format="%.2f", help="Observed over independent"),
         },
     )
+
+
+PERMUTED = {
+    "mean": "mean of all",
+    "top_mean_0.02": "mean of the top 2 %",
+    "top_mean_0.002": "mean of the top 0.2 %",
+}
+
+
+def _permuted(report: TailReport) -> None:
+    if report.permutation_note:
+        st.caption(f"Advantages not permuted: {report.permutation_note}.")
+        return
+    rows = report.permutation.set_index("statistic").loc[list(PERMUTED)]
+    table = pd.DataFrame(
+        {
+            "covariance": list(PERMUTED.values()),
+            "observed": rows["observed"].to_numpy(),
+            "permuted": rows["permuted"].to_numpy(),
+            "p": rows["p"].to_numpy(),
+        }
+    )
+    as_number = st.column_config.NumberColumn(format="%.3f")
+    columns = dict.fromkeys(("observed", "permuted", "p"), as_number)
+    st.dataframe(table, hide_index=True, column_config=columns)
 
 
 page()

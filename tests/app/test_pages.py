@@ -15,7 +15,7 @@ from entropylab.analysis.tail_data import analyze_run
 
 from .conftest import APP
 
-CHARTS = {"overview": 10, "law": 1, "tails": 5, "selection": 2}
+CHARTS = {"overview": 10, "law": 1, "tails": 5, "selection": 3}
 
 
 def said(page) -> str:
