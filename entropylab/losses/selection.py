@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _PART = 8
 """Tokens of the parts that units are cut into where there are many."""
-_MANY = 2**16
+_MANY = 2**13
 """Tokens."""
 
 

@@ -34,7 +34,7 @@ SERVER = {
     "server.fileWatcherType": "none",
     "browser.gatherUsageStats": "false",
 }
-DRAWN = {"overview": 10, "law": 1, "tails": 5, "selection": 2}
+DRAWN = {"overview": 10, "law": 1, "tails": 5, "selection": 3}
 PATIENCE = 60
 
 pytestmark = [
