@@ -166,4 +166,9 @@ def _warnings(run: Run, series: pd.DataFrame) -> tuple[str, ...]:
     held = int(np.isfinite(series["token_pg"]).sum())
     if held < len(series):
         notes.append(f"{held} of {len(series)} steps have token rows: the forms that need them use those")
+    sampled = int(series["estimated"].sum())
+    if sampled:
+        notes.append(
+            f"{sampled} steps hold a sample of their tokens: there those forms are weighted estimates"
+        )
     return tuple(notes)

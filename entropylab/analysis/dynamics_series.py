@@ -31,7 +31,8 @@ def dynamics_series(run: Run) -> pd.DataFrame:
     """step, entropy, drops of the entropy (``OBSERVED``) and predictors (``PREDICTORS``); NaN where unknown.
 
     A drop between rollouts is of neighbouring steps only. ``token_npg`` is the covariance the loss used,
-    exact over all tokens of the step; the other forms need token rows.
+    exact over all tokens of the step; the other forms need token rows, and are ``estimated`` (bool) where the
+    log holds a sample of them.
     """
     steps = run.steps().sort_values("step", ignore_index=True)
     frame = pd.DataFrame({"step": steps["step"].to_numpy(), "entropy": _column(steps, "entropy_token_mean")})
@@ -40,8 +41,9 @@ def dynamics_series(run: Run) -> pd.DataFrame:
     frame["between"] = (frame["entropy"] - frame["entropy"].shift(-1)).where(neighbour)
     frame["token_npg"] = _column(steps, "covariance_mean")
     rows = [_of_step(run, step) for step in run.token_steps()]
-    forms = pd.DataFrame(rows, columns=["step", *list(PREDICTORS)[1:]])
-    return frame.merge(forms, on="step", how="left")
+    forms = pd.DataFrame(rows, columns=["step", *list(PREDICTORS)[1:], "estimated"])
+    found = frame.merge(forms, on="step", how="left")
+    return found.assign(estimated=found["estimated"].eq(True))
 
 
 def _column(steps: pd.DataFrame, name: str) -> Floats:
@@ -50,18 +52,18 @@ def _column(steps: pd.DataFrame, name: str) -> Floats:
     return steps[name].to_numpy(dtype=np.float64)
 
 
-def _of_step(run: Run, step: int) -> tuple[float, ...]:
+def _of_step(run: Run, step: int) -> tuple[float | bool, ...]:
     frame = pa.Table.from_batches(list(run.tokens([step], _COLUMNS))).to_pandas()
     logprob = frame["old_logprob"].fillna(frame["logprob"]).to_numpy(np.float64)
     advantage = frame["advantage"].to_numpy(np.float64)
     weight = frame["sampling_weight"].fillna(1.0).to_numpy(np.float64)
-    usable = np.isfinite(logprob) & np.isfinite(advantage)
+    usable, sampled = np.isfinite(logprob) & np.isfinite(advantage), bool((weight > 1).any())
     if not usable.any():
-        return (step, np.nan, np.nan, np.nan)
+        return (step, np.nan, np.nan, np.nan, sampled)
     l, a, w = logprob[usable], advantage[usable], weight[usable]
     prompts, samples = (frame[name].to_numpy()[usable] for name in ("prompt_id", "sample_id"))
     token_pg = weighted_covariance(l, np.exp(l) * a, w)
-    return (step, token_pg, *response_covariances(l, a, w, prompts, samples))
+    return (step, token_pg, *response_covariances(l, a, w, prompts, samples), sampled)
 
 
 def weighted_covariance(x: Floats, y: Floats, w: Floats) -> float:

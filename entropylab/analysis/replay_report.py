@@ -144,7 +144,7 @@ def _token_sets(
 ) -> Iterator[UpdateTokens | None]:
     """Each update's tokens; None where some of them are not stored."""
     chosen = run.token_steps()[:DEFAULT_STEPS] if steps is None else steps
-    numbers = [chosen] if isinstance(chosen, int) else list(chosen)
+    numbers = [int(chosen)] if isinstance(chosen, int | np.integer) else [int(step) for step in chosen]
     counts = run.steps(by="update").set_index(["step", "update"])["n_tokens"]
     logged_on = _logged_on(run)
     for step in numbers:

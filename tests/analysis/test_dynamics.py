@@ -116,6 +116,18 @@ def test_controls_are_told(make_run, tmp_path):
     assert any("the update was not" in text for text in el.entropy_dynamics(run).warnings)
 
 
+def test_a_sample_of_the_tokens_gives_estimates_and_says_so(make_run, tmp_path, run):
+    sampling = el.TokenSampling.uniform(0.7, seed=1)
+    sampled = make_run(tmp_path / "s", steps=30, prompts=12, group=4, token_sampling=sampling)
+    found, exact = el.entropy_dynamics(sampled), el.entropy_dynamics(run)
+    assert found.series["estimated"].all()
+    assert not exact.series["estimated"].any()
+    assert any("weighted estimates" in text for text in found.warnings)
+    assert found.series["token_npg"].equals(exact.series["token_npg"])
+    both = np.corrcoef(found.series["token_pg"], exact.series["token_pg"])[0, 1]
+    assert both > 0.8
+
+
 def test_plot(run):
     pytest.importorskip("matplotlib")
     assert el.entropy_dynamics(run).plot().get_xlabel() == "mean covariance of the step"
