@@ -91,10 +91,12 @@ def _draw_points(key: str, members: Sequence[Run], ax: Axes) -> None:
 
 def _draw_concentration(groups: dict[str, list[Run]], ax: Axes) -> None:
     """Share of the positive covariance that the top share of the tokens holds, on a log axis."""
+    estimated: list[str] = []
     for key, members in groups.items():
         tokens = _tokens(members)
         if tokens is None:
             continue
+        estimated += [] if tokens["weights"] is None else [method_label(key)]
         held = held_share(tokens["covariance"], SHARES, tokens["weights"])
         ax.plot(SHARES, held, label=method_label(key), **line_kwargs(run_style(key, key)))
         if key == next(iter(groups)):
@@ -105,6 +107,9 @@ def _draw_concentration(groups: dict[str, list[Run]], ax: Axes) -> None:
     ax.set(xscale="log", ylim=(0, 1.02), xlabel="tokens of highest covariance")
     ax.set_ylabel("share of positive covariance")
     ax.set_xticks([1e-3, 1e-2, 1e-1, 1], ["0.1 %", "1 %", "10 %", "100 %"])
+    if estimated:
+        whose = f"{', '.join(estimated)}: " if len(estimated) < len(ax.get_legend_handles_labels()[1]) else ""
+        note(ax, f"{whose}estimated from a sample", y=0.03, va="bottom")
 
 
 def held_share(
@@ -152,8 +157,6 @@ def _mark(tokens: dict[str, Any], ax: Axes) -> None:
     share = float(held_share(covariance, np.array([MARKED]), weights)[0])
     ax.plot([MARKED], [share], "o", color=INK, markersize=3.5, zorder=4)
     text = f"top 2 % hold {percent(share)};\n{percent(rare)} of them rare,\nadvantage below mean"
-    if weights is not None:
-        text += "\n(estimated from a sample)"
     place: dict[str, Any] = {
         "xytext": (0.04, 0.97),
         "textcoords": "axes fraction",

@@ -96,6 +96,32 @@ def test_the_overview_of_a_sampled_log_says_that_it_estimates(make_run, tmp_path
     np.testing.assert_allclose(estimate, exact, atol=0.05)
 
 
+def test_the_overview_names_the_method_whose_log_is_sampled(make_run, tmp_path):
+    sampling = el.TokenSampling.tail_and_share(0.3, seed=2)
+    runs = {
+        (method, given is not None): make_run(
+            tmp_path / f"{method}-{given is not None}",
+            method=method,
+            steps=4,
+            prompts=12,
+            token_sampling=given,
+        )
+        for method in ("baseline", "clip_cov")
+        for given in (None, sampling)
+    }
+    said = {}
+    for sampled in ((False, False), (False, True), (True, False), (True, True)):
+        pair = [runs["baseline", sampled[0]], runs["clip_cov", sampled[1]]]
+        notes = [t.get_text() for t in overview_figure(pair).axes[2].texts if "estimated" in t.get_text()]
+        said[sampled] = notes
+    assert said == {
+        (False, False): [],
+        (False, True): ["Clip-Cov: estimated from a sample"],
+        (True, False): ["Baseline: estimated from a sample"],
+        (True, True): ["estimated from a sample"],
+    }
+
+
 def law(m=60, noise=0.01):
     steps = np.arange(m)
     entropy = 0.6 * np.exp(-steps / 20) + 0.02
