@@ -1,6 +1,7 @@
 """Wall-clock seconds of ``analyze_tails`` on a million tokens, and of ``entropylab fit`` on 2,000 steps.
 
-The floor of the first is one sort of the covariances; of the second, starting the interpreter.
+The floor of the first is one sort of the covariances; of the second, starting the interpreter
+and importing numpy and pandas.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ def main() -> None:
         figures["fit_s"] = round(wall(lambda: subprocess.run(command, capture_output=True), 5), 2)
         bare = [sys.executable, "-c", "pass"]
         figures["interpreter_s"] = round(wall(lambda: subprocess.run(bare), 5), 3)
+        tables = [sys.executable, "-c", "import numpy, pandas"]
+        figures["numpy_pandas_s"] = round(wall(lambda: subprocess.run(tables), 5), 3)
         code = f"import sys; sys.argv = ['entropylab', 'fit', {str(path)!r}, '--json']\n"
         code += "from entropylab.cli.main import app\ntry: app()\nexcept SystemExit: pass\n"
         code += f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"

@@ -78,7 +78,10 @@ def analyse(runs: Sequence[Run], analysis: Callable[[Run], Any], *, rows: bool =
     ``rows``: whether it reads token rows, so that their files are among what may be damaged.
     """
     labels = run_labels(runs)
-    found = [attempt(labels[str(run.path)], partial(analysis, run), problems(run, rows=rows)) for run in runs]
+    still = [run.frozen() for run in runs]
+    found = [
+        attempt(labels[str(run.path)], partial(analysis, run), problems(run, rows=rows)) for run in still
+    ]
     if found and all(isinstance(outcome.error, UnknownNameError) for outcome in found):
         raise UnknownNameError(found[0].missing)
     return found

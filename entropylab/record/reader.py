@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -19,17 +20,19 @@ from .exact_cache import ExactCache
 from .files import Location
 from .following import Places, follow_rows
 from .history import Evaluation, first_steps
-from .inventory import take_inventory
+from .identity import identity_of_records, identity_of_summary
+from .inventory import Inventory, take_inventory
 from .marker import Marker
 from .merging import ExactRows, exact_rows_from_tokens, exact_rows_of, step_row, summary_frame, update_rows
 from .paths import MARKERS, RUN_FILE, location
 from .problem import Problem
 from .problems import find_problems
+from .records_cache import Records, RecordsCache
 from .remote import RemotePath
 from .row_files import Rows
 from .run_info import read_info
 from .snapshot import Snapshot, SnapshotReader
-from .summary_cache import Summary, SummaryCache, identity_of
+from .summary_cache import Summary, SummaryCache
 from .verified_files import VerifiedFiles
 
 __all__ = ["Problem", "Run", "open_run", "open_runs"]
@@ -46,6 +49,8 @@ class Run:
         self._snapshots = SnapshotReader(self.path)
         self._cache = ExactCache(self.path)
         self._summaries = SummaryCache(self.path)
+        self._records = RecordsCache(self.path)
+        self._listed: Inventory | None = None
         self._verified: VerifiedFiles | None = None
 
     def __repr__(self) -> str:
@@ -71,6 +76,14 @@ class Run:
         """Settings of the newest attempt."""
         return self.info["config"]
 
+    def frozen(self) -> Self:
+        """The run as its folder is now: the copy's summaries, evaluations and problems stay of this moment,
+        and the folder is listed once for all of them. Rows that are moved meanwhile are still found.
+        """
+        still = copy.copy(self)
+        still._listed = take_inventory(self.path)
+        return still
+
     def steps(self, by: str = "step") -> pd.DataFrame:
         """The exact summaries, one row a step or (``by="update"``) an update.
 
@@ -84,7 +97,7 @@ class Run:
     def evaluations(self) -> pd.DataFrame:
         """All evaluations: step, split, metric, value, n."""
         columns = {"step": "int64", "split": "object", "metric": "object", "value": "float64", "n": "int64"}
-        found: list[Evaluation] = self._snapshots.evaluations(self._summary("step").first_steps)
+        found = self._evaluations()
         data = {c: pd.Series([getattr(e, c) for e in found], dtype=kind) for c, kind in columns.items()}
         return pd.DataFrame(data)
 
@@ -126,11 +139,13 @@ class Run:
         """
         if pages is None:
             pages = not isinstance(self.path, RemotePath)
-        if not pages or not rows:
-            return find_problems(self._snapshots.take(), rows=rows)
+        if not rows:
+            return list(self._known_records().problems)
+        if not pages:
+            return find_problems(self._snapshot())
         verified = VerifiedFiles(self.path) if self._verified is None else self._verified
         self._verified = verified
-        found = find_problems(self._snapshots.take(), verified)
+        found = find_problems(self._snapshot(), verified)
         verified.save()
         return found
 
@@ -139,11 +154,36 @@ class Run:
         markers = _markers(self._snapshots.take(), None)
         return {(m.step, m.rank): ref for m in markers if (ref := getattr(m, kind)) is not None}
 
-    def _summary(self, by: str) -> Summary:
-        """The summaries of the folder as it is now, from the cache where its files are the same."""
-        inventory = take_inventory(self.path)
+    def _inventory(self) -> Inventory:
+        return self._listed or take_inventory(self.path)
+
+    def _snapshot(self) -> Snapshot:
+        return self._snapshots.take(self._inventory())
+
+    def _evaluations(self) -> Sequence[Evaluation]:
+        inventory = self._inventory()
+        known = self._records.get(identity_of_records(self.path, inventory))
+        if known is not None:
+            return known.evaluations
+        return self._snapshots.evaluations(inventory, self._summary("step", inventory).first_steps)
+
+    def _known_records(self) -> Records:
+        """Evaluations and problems of the folder, from the cache where its files are the same."""
+        inventory = self._inventory()
+        identity = identity_of_records(self.path, inventory)
+        known = self._records.get(identity)
+        if known is None:
+            snapshot = self._snapshots.take(inventory)
+            known = Records(snapshot.evaluations, tuple(find_problems(snapshot, rows=False)))
+            if not snapshot.unreadable:
+                self._records.put(identity, known)
+        return known
+
+    def _summary(self, by: str, inventory: Inventory | None = None) -> Summary:
+        """The summaries of the folder, from the cache where its files are the same."""
+        inventory = inventory or self._inventory()
         several = any(attempt.get("world_size", 1) > 1 for attempt in self.info["attempts"])
-        identity = identity_of(self.path, inventory, several)
+        identity = identity_of_summary(self.path, inventory, several)
         summary = self._summaries.get(by, identity)
         if summary is None:
             summary = self._summarize(by, self._snapshots.take(inventory))
@@ -178,7 +218,7 @@ class Run:
 
     def _readable(self, steps: set[int] | None) -> Snapshot:
         """A snapshot, with `RunFormatError` if a marker of the wanted steps cannot be read."""
-        snapshot = self._snapshots.take()
+        snapshot = self._snapshot()
         for problem in snapshot.unreadable:
             if problem.path.startswith(MARKERS) and _concerns(problem.path, steps):
                 raise RunFormatError(problem.message)

@@ -69,9 +69,9 @@ class SnapshotReader:
             unreadable=tuple(unreadable),
         )
 
-    def evaluations(self, first: dict[int, int]) -> list[Evaluation]:
-        """The evaluations that count now, given the first step of each attempt; no marker is read."""
-        return resolve_evaluations(self._load_evaluations(take_inventory(self._folder), []), first)[0]
+    def evaluations(self, inventory: Inventory, first: dict[int, int]) -> list[Evaluation]:
+        """The evaluations that count, given the first step of each attempt; no marker is read."""
+        return resolve_evaluations(self._load_evaluations(inventory, []), first)[0]
 
     def _load_evaluations(self, inventory: Inventory, unreadable: list[Problem]) -> list[Evaluation]:
         plain, merged = self._load(

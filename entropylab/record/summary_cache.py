@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -12,11 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import __version__
-from ..schema import SUMMARY_COLUMNS
-from .files import Location, cache_folder, stamp_of
-from .inventory import Inventory
-from .paths import MARKERS, TOKENS
+from .files import Location, cache_folder
 from .writer import write_parquet
 
 _KEY = b"entropylab_summary"
@@ -93,25 +88,3 @@ class SummaryCache:
             write_parquet(path, table.replace_schema_metadata(metadata))
         except OSError:
             return  # a read-only run is computed anew each time
-
-
-def identity_of(folder: Location, inventory: Inventory, several_ranks: bool) -> str | None:
-    """A hash of name, size and time of change of all markers, with several ranks also of all token files.
-
-    None where the store does not tell when a file was changed, or a file vanished meanwhile.
-    """
-    several_ranks = several_ranks or any(f.rank for f in inventory.files[MARKERS])
-    names = []
-    for kind in (MARKERS, TOKENS) if several_ranks else (MARKERS,):
-        names += [f.path for f in inventory.files[kind]]
-        names += inventory.compacted[kind]
-    parts: list[Any] = [__version__, [c.name for c in SUMMARY_COLUMNS], sorted(inventory.unreadable)]
-    for name in names:
-        try:
-            stamp = inventory.stamps.get(name) or stamp_of(folder / name)
-        except OSError:
-            return None
-        if stamp is None or stamp[1] is None:
-            return None
-        parts.append([name, *stamp])
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
