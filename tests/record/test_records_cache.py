@@ -1,4 +1,4 @@
-"""Evaluations and problems come from the cache while their files are the same; a frozen run stays as it was."""
+"""Evaluations and problems are kept while the files are the same; a frozen run stays as it was."""
 
 from __future__ import annotations
 
