@@ -65,6 +65,7 @@ _PUBLIC: dict[str, str] = {
     "CurvePool": "analysis.curve_runs",
     "pool_curves": "analysis.curve_runs",
     "size_trend": "analysis.curve_runs",
+    "share_noise": "analysis.curve_shared",
     "fit_curve": "analysis.curve",
     "PowerLawFit": "analysis.power_law",
     "fit_power_law": "analysis.power_law",
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
         pool_curves as pool_curves,
         size_trend as size_trend,
     )
+    from .analysis.curve_shared import share_noise as share_noise
     from .analysis.dynamics import Dynamics as Dynamics, entropy_dynamics as entropy_dynamics
     from .analysis.power_law import PowerLawFit as PowerLawFit, fit_power_law as fit_power_law
     from .analysis.replay_report import Replay as Replay, replay as replay

@@ -25,7 +25,7 @@ from .curve_grid import GridFit, Posterior, fit_grid
 from .curve_lines import gls_line, huber_line, ols_line
 from .curve_points import Points, check_points, finite_vector
 from .curve_text import curve_dict, curve_summary
-from .smoothing import usual_gap
+from .smoothing import Smoothing, usual_gap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,7 +172,17 @@ def fit_curve(
     points = check_points(entropy, performance, steps=steps, n_problems=n_problems)
     smoothing = entropy_trend(points) if method == "grid" else None
     used = points.entropy if smoothing is None else smoothing.values
-    signs, grid, refusals = _judge(points, used, allows_memory=method == "grid")
+    refusals = data_refusals(Signs(np.exp(used), points.performance))
+    grid = None if refusals else fit_grid(points.steps, used, points.performance)
+    return complete_fit(method, level, points, smoothing, grid)
+
+
+def complete_fit(
+    method: str, level: float, points: Points, smoothing: Smoothing | None, grid: GridFit | None
+) -> CurveFit:
+    """The fit of checked points, given their grid; None where the points themselves refuse an interval."""
+    used = points.entropy if smoothing is None else smoothing.values
+    signs, refusals = _judge(points, used, grid, allows_memory=method == "grid")
     line, rho = _line("ols" if refusals else method, points, grid)
     estimates = _estimates(line, level, withheld=bool(refusals))
     return CurveFit(
@@ -213,17 +223,15 @@ def _check_method(method: str) -> str:
 
 
 def _judge(
-    points: Points, entropy: np.ndarray, *, allows_memory: bool
-) -> tuple[Signs, GridFit | None, list[str]]:
-    """What the checks see, the grid where the points allow one, and the reasons to withhold the interval."""
+    points: Points, entropy: np.ndarray, grid: GridFit | None, *, allows_memory: bool
+) -> tuple[Signs, list[str]]:
+    """What the checks see, and the reasons to withhold the interval."""
     signs = Signs(np.exp(entropy), points.performance, allows_memory=allows_memory)
-    refusals = data_refusals(signs)
-    if refusals:
-        return signs, None, refusals
-    grid = fit_grid(points.steps, entropy, points.performance)
+    if grid is None:
+        return signs, data_refusals(signs)
     memory = grid.law.long_memory_share(len(points))
     signs = replace(signs, curvature_p=grid.curvature_p, long_memory=memory)
-    return signs, grid, fit_refusals(signs)
+    return signs, fit_refusals(signs)
 
 
 def _line(method: str, points: Points, grid: GridFit | None) -> tuple[Posterior, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -78,6 +79,14 @@ class GridFit:
         lines = [form.line_at(shape(entropy, rate)) for rate, form in zip(RATES, self.forms, strict=True)]
         return join(lines, self.form_weights())
 
+    def under(self, weights: Sequence[np.ndarray], log_evidence: Sequence[float]) -> GridFit:
+        """The same lines under other weights [C] of the cells and another evidence, one a shape."""
+        forms = tuple(
+            replace(form, weights=w, log_evidence=e)
+            for form, w, e in zip(self.forms, weights, log_evidence, strict=True)
+        )
+        return GridFit(forms[RATES.index(1.0)], forms, self.curvature_p)
+
     def form_weights(self) -> np.ndarray:
         """Posterior weight of each shape in RATES."""
         evidence = np.array([form.log_evidence for form in self.forms])
@@ -90,17 +99,20 @@ def shape(entropy: np.ndarray, rate: float) -> np.ndarray:
     return np.expm1(rate * entropy) / rate if rate else np.asarray(entropy, dtype=float)
 
 
-def fit_grid(times: np.ndarray, entropy: np.ndarray, performance: np.ndarray) -> GridFit:
+def fit_grid(
+    times: np.ndarray, entropy: np.ndarray, performance: np.ndarray, cells: Cells | None = None
+) -> GridFit:
     """The grid posterior of R = ceiling - a (exp(H) - 1) and of the form band's shapes, in one filter pass.
 
-    times [m] sorted, entropy [m] nats (smoothed by the caller where it should be), performance [m].
+    times [m] sorted, entropy [m] nats (smoothed by the caller where it should be), performance [m]; cells:
+    those of m points, if None.
     """
     m = len(times)
     shapes = np.column_stack([shape(entropy, rate) for rate in RATES])
     scaled = _Scaled.of(np.column_stack([shapes, performance]))
     bend = _bend(scaled.columns[:, RATES.index(1.0)])
     columns = np.column_stack([np.ones(m), scaled.columns, bend])
-    cells = grid_cells(m)
+    cells = grid_cells(m) if cells is None else cells
     filtered = filter_cells((times - times[0]) / usual_gap(times), columns, cells)
     forms = tuple(_posterior(cells, filtered, scaled, j, m) for j in range(len(RATES)))
     return GridFit(forms[RATES.index(1.0)], forms, _curvature_p(cells, filtered, m))

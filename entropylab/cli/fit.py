@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from entropylab.errors import InsufficientDataError, InvalidInputError
+
 from .metrics_file import fit_log, is_metrics_file, read_points, used_columns
 from .outcomes import Outcome, analyse, finish
 from .output import interval, number, say
@@ -76,19 +78,30 @@ def command(
 
 
 def _pools(runs: Sequence[Run], outcomes: Sequence[Outcome], level: float) -> dict[str, CurvePool]:
-    """The law over the runs of each method and start, where two or more have an interval."""
+    """The law over the runs of each method and start on one noise law, where two or more have an interval."""
     groups: dict[str, list[CurveFit]] = {}
     for run, outcome in zip(runs, outcomes, strict=True):
         start = run.config.get("start")
         name = run.method if start is None else f"{run.method} from {start}"
         if outcome.result is not None:
             groups.setdefault(name, []).append(outcome.result)
-    several = {name: fits for name, fits in groups.items() if sum(f.withheld is None for f in fits) > 1}
-    if not several:
+    several = {name: _sharing(fits) for name, fits in groups.items() if len(fits) > 1}
+    usable = {name: fits for name, fits in several.items() if sum(f.withheld is None for f in fits) > 1}
+    if not usable:
         return {}
     from entropylab.analysis.curve_runs import pool_curves
 
-    return {name: pool_curves(fits, level=level) for name, fits in several.items()}
+    return {name: pool_curves(fits, level=level) for name, fits in usable.items()}
+
+
+def _sharing(fits: list[CurveFit]) -> Sequence[CurveFit]:
+    """The fits on one noise law, where they can share one; else as they are."""
+    from entropylab.analysis.curve_shared import share_noise
+
+    try:
+        return share_noise(fits)
+    except (InsufficientDataError, InvalidInputError):
+        return fits
 
 
 def _tell_columns(used: list[dict[str, Any]]) -> None:

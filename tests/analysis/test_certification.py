@@ -49,6 +49,20 @@ def test_the_interval_of_the_ceiling_holds_its_level(tables):
     assert found[0.8, 0.005][0] >= 0.88
 
 
+def test_runs_that_share_their_noise_hold_their_level_and_are_narrower_where_it_is_white(tables):
+    head, *rows = tables["Several runs on one noise law"]
+    found = {
+        (float(r[0]), float(r[1]), runs): tuple(map(float, r[head.index(runs)].split(" / ")))
+        for r in rows
+        for runs in ("alone", "5 runs")
+    }
+    for sd in (0.015, 0.005):
+        assert found[0.5, sd, "5 runs"][0] >= 0.95
+        assert found[0.8, sd, "5 runs"][0] >= 0.93
+        assert found[0.5, sd, "5 runs"][1] < 0.9 * found[0.5, sd, "alone"][1]
+    assert found[0.9, 0.005, "5 runs"][0] > found[0.9, 0.005, "alone"][0]
+
+
 def test_independent_margins_are_seldom_called_heavier(tables):
     _, independent, coupled = tables["Heavier than independent"]
     assert float(independent[1]) <= 0.05
