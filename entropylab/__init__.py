@@ -56,6 +56,7 @@ _PUBLIC: dict[str, str] = {
     "TokenSampling": "record.token_sampling",
     "Run": "record.reader",
     "Problem": "record.reader",
+    "Alert": "record.alerts",
     "open_run": "record.reader",
     "open_runs": "record.reader",
     # trainers
@@ -67,6 +68,8 @@ _PUBLIC: dict[str, str] = {
     "size_trend": "analysis.curve_runs",
     "share_noise": "analysis.curve_shared",
     "fit_curve": "analysis.curve",
+    "Health": "analysis.health",
+    "run_health": "analysis.health",
     "PowerLawFit": "analysis.power_law",
     "fit_power_law": "analysis.power_law",
     "Dynamics": "analysis.dynamics",
@@ -94,6 +97,7 @@ if TYPE_CHECKING:
     )
     from .analysis.curve_shared import share_noise as share_noise
     from .analysis.dynamics import Dynamics as Dynamics, entropy_dynamics as entropy_dynamics
+    from .analysis.health import Health as Health, run_health as run_health
     from .analysis.power_law import PowerLawFit as PowerLawFit, fit_power_law as fit_power_law
     from .analysis.replay_report import Replay as Replay, replay as replay
     from .analysis.tails import TailReport as TailReport, analyze_tails as analyze_tails
@@ -131,6 +135,7 @@ if TYPE_CHECKING:
         PPOClip as PPOClip,
     )
     from .losses.translation import Translation as Translation, translate_settings as translate_settings
+    from .record.alerts import Alert as Alert
     from .record.reader import Problem as Problem, Run as Run, open_run as open_run, open_runs as open_runs
     from .record.recorder import Recorder as Recorder
     from .record.token_sampling import TokenSampling as TokenSampling

@@ -22,8 +22,9 @@ def share_noise(fits: Sequence[CurveFit]) -> tuple[CurveFit, ...]:
 
     Each run keeps its own line and its own noise level; the weight of a noise cell is its prior times the
     likelihoods of all runs, under each curve shape. Only method "grid"; a run whose own points refuse an
-    interval, or that is curved in exp(H), is left as it is. docs/certification.md: with five runs the
-    intervals hold their level better at high correlation and are narrower at low.
+    interval, or that is curved in exp(H), is left as it is. docs/certification.md: up to a noise
+    correlation of .8 the intervals of five runs hold their level and are mostly narrower; above, drift is
+    found out, and the interval withheld, more often.
     Raises InsufficientDataError where fewer than two runs can share, InvalidInputError where the runs are
     evaluated at different spacings.
     """
@@ -49,8 +50,8 @@ def share_noise(fits: Sequence[CurveFit]) -> tuple[CurveFit, ...]:
         ]
     )
     made = list(fits)
-    for i, *own, grid in zip(sharing, points, trends, grids, strict=True):
-        made[i] = _under(fits[i], *own, grid)
+    for i, own, trend, grid in zip(sharing, points, trends, grids, strict=True):
+        made[i] = _under(fits[i], own, trend, grid)
     return tuple(made)
 
 

@@ -17,6 +17,7 @@ from .output import WRONG_USE, complain
 COMMANDS: dict[str, str] = {
     "demo": "demo",
     "doctor": "doctor",
+    "watch": "watch",
     "fit": "fit",
     "tails": "tails",
     "dynamics": "dynamics",

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -15,6 +16,8 @@ import numpy as np
 
 from ..errors import EntropylabError, InvalidInputError, RecorderError, UnknownNameError
 from ..schema import FORMAT_VERSION
+from .alert_watch import AlertWatch
+from .alerts import Alert
 from .arrays import whole_number
 from .background import WriterThread
 from .inputs import MicroStep, checked_texts, fields_of, loss_tokens, split_metrics
@@ -41,6 +44,10 @@ class Recorder:
     ``on_error``: "raise" raises what the writer met (disk full, no permission) as `RecorderError` at the next
     call and at close; "warn" warns once, stops recording and lets training go on. A folder that cannot be
     written at the start raises in either case, and so does a wrong argument.
+
+    ``on_alert`` is called on the caller's thread, at the first call after a step is written, with each new
+    `Alert` of this rank's steps (`record.alerts`: entropy collapsed or about to, a control that selects
+    nothing, old and new logprobs apart, prompts without an advantage, values not finite, recording stopped).
     """
 
     def __init__(
@@ -54,6 +61,7 @@ class Recorder:
         method: str | None = None,
         parent: str | None = None,
         on_error: Literal["raise", "warn"] = "raise",
+        on_alert: Callable[[Alert], object] | None = None,
     ) -> None:
         world_size = whole_number(world_size, "world_size", 1, _INT16)
         rank = whole_number(rank, "rank", 0, world_size - 1)
@@ -72,6 +80,9 @@ class Recorder:
             parent=parent,
             sampling=self._sampling,
         )
+        self._on_alert = on_alert
+        self._watch = None if on_alert is None else AlertWatch(config)
+        self._alerts: deque[Alert] = deque()
         self._staging = Staging()
         self._staged: list[Staged] = []
         self._step: int | None = None
@@ -209,6 +220,7 @@ class Recorder:
             return
         try:
             self.flush()
+            self._tell_alerts()
             if not self._given_up:
                 self._tolerate(self._session.end)
         finally:
@@ -240,6 +252,8 @@ class Recorder:
         self._session.note_covariance_sets(u.covariance_set for u in marker.updates)
         pieces.clear()
         self._staging.release(staged)
+        if self._watch is not None:
+            self._alerts.extend(self._watch.see(marker))
 
     def _stop(self, interruption: str | None = None) -> None:
         """End the writer thread and let go of the rank."""
@@ -254,7 +268,12 @@ class Recorder:
         """Whether what follows is recorded; raises where the recorder is closed or the writer has failed."""
         if self._closed:
             raise RecorderError(f"the recorder of {self.path} is closed; open a new Recorder to go on")
+        self._tell_alerts()
         return self._tolerate(self._writer.check)
+
+    def _tell_alerts(self) -> None:
+        while self._alerts and self._on_alert is not None:
+            self._on_alert(self._alerts.popleft())
 
     def _tolerate(self, call: Callable[[], object]) -> bool:
         """Whether a call that may meet the writer's failure went well; with "warn" it never raises."""
@@ -268,6 +287,8 @@ class Recorder:
             self._given_up, self._staged = True, []
             text = f"recording to {self.path} has stopped, training goes on: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=_callers_level())
+            self._alerts.append(Alert("recording_stopped", max(self._step or 0, self._last_step, 0), text))
+            self._tell_alerts()
             return False
         return True
 

@@ -49,7 +49,7 @@ def test_the_interval_of_the_ceiling_holds_its_level(tables):
     assert found[0.8, 0.005][0] >= 0.88
 
 
-def test_runs_that_share_their_noise_hold_their_level_and_are_narrower_where_it_is_white(tables):
+def test_runs_that_share_their_noise_hold_their_level_and_are_narrower(tables):
     head, *rows = tables["Several runs on one noise law"]
     found = {
         (float(r[0]), float(r[1]), runs): tuple(map(float, r[head.index(runs)].split(" / ")))
@@ -60,7 +60,6 @@ def test_runs_that_share_their_noise_hold_their_level_and_are_narrower_where_it_
         assert found[0.5, sd, "5 runs"][0] >= 0.95
         assert found[0.8, sd, "5 runs"][0] >= 0.93
         assert found[0.5, sd, "5 runs"][1] < 0.9 * found[0.5, sd, "alone"][1]
-    assert found[0.9, 0.005, "5 runs"][0] > found[0.9, 0.005, "alone"][0]
 
 
 def test_independent_margins_are_seldom_called_heavier(tables):
@@ -95,6 +94,11 @@ def test_the_short_form_of_the_tails(certify):
 
 
 def test_the_table_was_made_by_the_code(tables, certify):
-    assert list(tables) == ["Ceiling of the law", "Heavier than independent", "Shape of the tail"]
+    assert list(tables) == [
+        "Ceiling of the law",
+        "Several runs on one noise law",
+        "Heavier than independent",
+        "Shape of the tail",
+    ]
     assert [row[0] for row in tables["Shape of the tail"][1:]] == list(certify.LAWS)
     assert re.search(r"\d{3,} draws a row", (DOCS / "certification.md").read_text())

@@ -1,0 +1,126 @@
+"""``entropylab watch``: follow runs under way in the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from .outcomes import Outcome, analyse
+from .output import FINDINGS, OK, console, print_json, say
+from .sources import Json, Paths, load_runs
+
+if TYPE_CHECKING:
+    from entropylab.analysis.health import Health
+    from entropylab.record.reader import Run
+
+BARS = "▁▂▃▄▅▆▇█"
+SPARK = 8
+TEXT = ("run", "entropy", "state")
+COLUMNS = ("run", "step", "entropy", "now", "left", "half-life", "accuracy", "state")
+
+
+def command(
+    paths: Paths,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    json: Json = False,
+) -> None:
+    """Follow runs in the terminal: entropy, its half-life, accuracy and alerts; Ctrl-C ends it.
+
+    Where stdout is no terminal, and with --json, it looks once. Exit code 1 where there is an alert.
+    """
+    runs = load_runs(paths)
+    out = console()
+    if json or once or not out.is_terminal:
+        outcomes = look(runs)
+        if json:
+            print_json("watch", [outcome.to_dict() for outcome in outcomes])
+        else:
+            out.print(screen(runs, outcomes))
+        raise typer.Exit(OK if all(outcome.fine for outcome in outcomes) else FINDINGS)
+    try:
+        with Live(screen(runs, look(runs)), console=out, auto_refresh=False) as live:
+            while True:
+                time.sleep(every)
+                runs = load_runs(paths) if len(paths) else runs
+                live.update(screen(runs, look(runs)), refresh=True)
+    except KeyboardInterrupt:
+        say("Stopped watching; the runs go on.")
+
+
+def look(runs: Sequence[Run]) -> list[Outcome]:
+    """The health of each run now; its alerts are findings."""
+    return [_with_alerts(outcome) for outcome in analyse(runs, _health, rows=False)]
+
+
+def screen(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> Group:
+    """A table of the runs, then a line an alert."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in TEXT else "right", overflow="fold")
+    lines = []
+    for run, outcome in zip(runs, outcomes, strict=True):
+        table.add_row(*_cells(run, outcome))
+        lines += [Text(f"{outcome.name}: {text}") for text in _notes(outcome)]
+    return Group(table, *([Text()] if lines else []), *lines)
+
+
+def sparkline(values: np.ndarray, width: int = SPARK) -> str:
+    """The means of so many stretches as bars from 0 to the largest; a blank where none is known."""
+    parts = [part[np.isfinite(part)] for part in np.array_split(values, min(width, max(len(values), 1)))]
+    means = [float(part.mean()) if len(part) else None for part in parts]
+    top = max((m for m in means if m is not None), default=0.0)
+    if top <= 0:
+        return " " * len(means)
+    places = [None if m is None else round(max(m, 0.0) / top * (len(BARS) - 1)) for m in means]
+    return "".join(" " if place is None else BARS[place] for place in places)
+
+
+def _health(run: Run) -> Health:
+    from entropylab.analysis.health import run_health
+
+    return run_health(run)
+
+
+def _with_alerts(outcome: Outcome) -> Outcome:
+    from dataclasses import replace
+
+    alerts = () if outcome.result is None else outcome.result.alerts
+    return replace(outcome, findings=tuple(alert.message for alert in alerts))
+
+
+def _cells(run: Run, outcome: Outcome) -> list[Text]:
+    health: Health | None = outcome.result
+    if health is None:
+        return [Text(part) for part in (outcome.name, *("-",) * 6, "no step yet")]
+    left, half = health.entropy_left, health.decline and health.decline.half_life
+    parts = (
+        outcome.name,
+        str(health.last_step),
+        sparkline(run.steps()["entropy_token_mean"].to_numpy(dtype=float)),
+        "-" if health.entropy_now is None else f"{health.entropy_now:.3f}",
+        "-" if left is None else f"{100 * left:.0f} %",
+        "-" if half is None else f"{half:,.0f}",
+        _accuracy(run),
+        health.verdict,
+    )
+    return [Text(part) for part in parts]
+
+
+def _accuracy(run: Run) -> str:
+    found = run.evaluations()
+    chosen = found[(found["split"] == "validation") & (found["metric"] == "accuracy")]
+    return "-" if chosen.empty else f"{chosen.sort_values('step')['value'].iloc[-1]:.3f}"
+
+
+def _notes(outcome: Outcome) -> list[str]:
+    notes = [f"not possible: {outcome.missing}"] if outcome.missing else []
+    return [*notes, *outcome.findings, *(p["message"] for p in outcome.problems[:3])]

@@ -1,0 +1,67 @@
+"""Watching runs: one look where nobody watches, a live screen in a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import entropylab as el
+from entropylab.cli.watch import sparkline
+
+
+@pytest.fixture
+def collapsing(tmp_path):
+    with el.Recorder(tmp_path / "run", method="baseline") as recorder:
+        for i in range(40):
+            inputs = {"logprobs": -np.ones((2, 3)), "advantages": np.ones(2), "mask": np.ones((2, 3), bool)}
+            recorder.record(i, **inputs, entropy=np.full((2, 3), 0.5 ** (i / 8)))
+    return tmp_path / "run"
+
+
+def watch(*arguments):
+    command = [sys.executable, "-m", "entropylab", "watch", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_look_tells_the_alerts_and_ends_with_1(collapsing):
+    done = watch(collapsing)
+    assert done.returncode == 1
+    assert "collapsed" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    (run,) = json.loads(watch(collapsing, "--json").stdout)["runs"]
+    assert run["verdict"] == "collapsed"
+    assert run["alerts"][0]["kind"] == "entropy_collapsed"
+
+
+def test_sparkline():
+    assert sparkline(np.array([8.0, 4.0, np.nan, 0.0])) == "█▅ ▁"
+    assert sparkline(np.zeros(3)) == "   "
+    assert len(sparkline(np.arange(1000.0))) == 8
+
+
+def test_a_terminal_is_followed_until_interrupted(collapsing):
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "entropylab", "watch", str(collapsing), "--every", "0.3"]
+    process = subprocess.Popen(command, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    seen, end = b"", time.monotonic() + 60
+    with el.Recorder(collapsing) as recorder:
+        while b"41" not in seen and time.monotonic() < end:
+            seen += os.read(master, 65536)
+            if b"39" in seen and recorder._last_step < 0:
+                inputs = {"logprobs": -np.ones((2, 3)), "advantages": np.ones(2)}
+                for step in (40, 41):
+                    recorder.record(step, **inputs, mask=np.ones((2, 3), bool), entropy=np.ones((2, 3)))
+                recorder.flush()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    os.close(master)
+    assert b"41" in seen
