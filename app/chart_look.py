@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import ArrayLike, NDArray
@@ -23,7 +25,6 @@ AXIS = "rgba(128,128,128,0.55)"
 CONFIG = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-    "toImageButtonOptions": {"format": "svg", "filename": "entropylab"},
     "responsive": True,
 }
 
@@ -33,13 +34,39 @@ def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def draw(figure: go.Figure, key: str, place: Any = st) -> None:
-    """Put a figure on the page, its text in the ink of the page."""
+def draw(figure: go.Figure, key: str, place: Any = st, *, data: pd.DataFrame | None = None) -> None:
+    """Put a figure on the page, its text in the ink of the page, and a link to what it shows as CSV.
+
+    data: the exact numbers, where the figure holds a thinned or shaped form of them.
+    """
     ink = INK[is_dark()]
     for axes in (figure.update_xaxes, figure.update_yaxes):
         axes(tickfont={"color": ink}, title={"font": {"color": ink}})
     figure.update_layout(font={"color": ink}, legend={"font": {"color": ink}})
-    place.plotly_chart(figure, config=CONFIG, key=key)
+    picture = {"format": st.session_state.get("picture", "svg"), "filename": f"entropylab-{key}", "scale": 2}
+    box = place.container(gap=None)
+    box.plotly_chart(figure, config=CONFIG | {"toImageButtonOptions": picture}, key=key)
+    box.download_button(
+        "CSV",
+        partial(_csv, figure, data),
+        file_name=f"entropylab-{key}.csv",
+        mime="text/csv",
+        key=f"csv_{key}",
+        on_click="ignore",
+        type="tertiary",
+        icon=":material/download:",
+    )
+
+
+def _csv(figure: go.Figure, data: pd.DataFrame | None) -> bytes:
+    if data is None:
+        parts = [
+            pd.DataFrame({"name": trace.name, "x": np.asarray(trace.x), "y": np.asarray(trace.y)})
+            for trace in figure.data
+            if trace.x is not None and trace.y is not None and len(trace.x) == len(trace.y)
+        ]
+        data = pd.concat(parts) if parts else pd.DataFrame()
+    return data.to_csv(index=False).encode()
 
 
 def rgba(color: str, alpha: float) -> str:

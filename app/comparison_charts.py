@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from entropylab.analysis.comparison import Comparison
+from entropylab.analysis.comparison import BASELINE, Comparison
 from entropylab.plots.style import method_label, method_style
 
 SHOWN = {
@@ -15,6 +15,11 @@ SHOWN = {
     "accuracy_end": "Accuracy (T=1)",
     "accuracy_greedy_end": "Accuracy (greedy)",
     "pass@8_end": "Pass@8",
+}
+MATCHED = {
+    "accuracy": "Accuracy (T=1)",
+    "accuracy_greedy": "Accuracy (greedy)",
+    "pass@8": "Pass@8",
 }
 ROW, FRAME = 34, 92
 
@@ -26,6 +31,17 @@ def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
     figure.update_layout(hovermode="closest")
     for row in rows.itertuples():
         style, label = method_style(row.method), method_label(row.method)
+        pairs = single_pairs(comparison, row.method, metric)
+        figure.add_trace(
+            go.Scatter(
+                x=pairs,
+                y=[label] * len(pairs),
+                mode="markers",
+                marker={"color": look.rgba(style.color, 0.3), "symbol": style.marker, "size": 7},
+                hovertemplate=f"{label}, one pair: %{{x:+.3f}}<extra></extra>",
+                name=f"{label}, pairs",
+            )
+        )
         known = np.isfinite(row.low)
         span = f"{row.low:+.3f} to {row.high:+.3f}, {row.pairs} pairs" if known else "no interval"
         figure.add_trace(
@@ -44,6 +60,44 @@ def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
                     "width": 0,
                 },
                 hovertemplate=f"{label}: %{{x:+.3f}} ({span})<extra></extra>",
+            )
+        )
+    figure.add_vline(x=0, line={"color": look.AXIS, "width": 1, "dash": "dot"}, layer="below")
+    figure.update_xaxes(nticks=5)
+    figure.update_yaxes(type="category", showgrid=False)
+    return figure
+
+
+def single_pairs(comparison: Comparison, method: str, metric: str) -> list[float]:
+    """The differences of the runs that share seed and start with one of the baseline."""
+    runs = comparison.runs.dropna(subset=["seed", metric])
+    keys = ["seed", "start"] if "start" in runs else ["seed"]
+    ours, theirs = (runs[runs["method"] == name].set_index(keys)[metric] for name in (method, BASELINE))
+    both = ours.index.intersection(theirs.index)
+    return [float(ours[key] - theirs[key]) for key in both if ours.index.is_unique and theirs.index.is_unique]
+
+
+def matched_figure(comparison: Comparison, metric: str) -> go.Figure:
+    """Method less baseline at equal steps, tokens and entropy, a row each; thin bars also count the problems."""
+    rows = comparison.matched[comparison.matched["metric"] == metric].dropna(subset=["difference"]).iloc[::-1]
+    figure = look.title(look.empty_figure(FRAME + ROW * max(len(rows), 1)), MATCHED[metric])
+    figure.update_layout(hovermode="closest")
+    for row in rows.itertuples():
+        style, label = method_style(row.method), f"{method_label(row.method)}, equal {row.at}"
+        for low, high, width in ((row.wide_low, row.wide_high, 1), (row.low, row.high, 3)):
+            if np.isfinite(low):
+                line = {"color": style.color, "width": width}
+                figure.add_trace(
+                    go.Scatter(x=[low, high], y=[label] * 2, mode="lines", line=line, name=label)
+                )
+        figure.add_trace(
+            go.Scatter(
+                x=[row.difference],
+                y=[label],
+                mode="markers",
+                marker={"color": style.color, "symbol": style.marker, "size": 9},
+                name=label,
+                hovertemplate=f"{label} ({row.x:.4g}), {row.pairs} pairs: %{{x:+.3f}}<extra></extra>",
             )
         )
     figure.add_vline(x=0, line={"color": look.AXIS, "width": 1, "dash": "dot"}, layer="below")

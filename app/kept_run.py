@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,41 @@ PARTS = ("markers", "evaluations", "tokens", "responses")
 
 
 class KeptRun(Run):
-    """A `Run` that reads a folder once for each state of it."""
+    """A `Run` that lists and reads its folder once for each state of it."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self._kept: dict[Hashable, tuple[float, Any]] = {}
+        self._run = Run(path)
+        self._state: tuple[float, Run] | None = None
+        self._kept: dict[Hashable, Any] = {}
 
     def steps(self, by: str = "step") -> pd.DataFrame:
         """A copy of the summaries."""
-        return self._keep(("steps", by), lambda: super(KeptRun, self).steps(by)).copy()
+        return self._keep(("steps", by), lambda run: run.steps(by)).copy()
 
     def evaluations(self) -> pd.DataFrame:
         """A copy of the evaluations."""
-        return self._keep("evaluations", super().evaluations).copy()
+        return self._keep("evaluations", lambda run: run.evaluations()).copy()
 
     def problems(self, pages: bool | None = None, *, rows: bool = True) -> list[Problem]:
         """A copy of the problems."""
-        read = partial(super().problems, pages, rows=rows)
-        return list(self._keep(("problems", pages, rows), read))
+        return list(self._keep(("problems", pages, rows), lambda run: run.problems(pages, rows=rows)))
 
-    def _keep(self, key: Hashable, read: Callable[[], Any]) -> Any:
+    def whole_steps(self) -> list[int]:
+        """A copy of the whole steps."""
+        return list(self._keep("whole", lambda run: run.whole_steps()))
+
+    def token_steps(self) -> list[int]:
+        """A copy of the steps with token rows."""
+        return list(self._keep("tokens", lambda run: run.token_steps()))
+
+    def _keep(self, key: Hashable, read: Callable[[Run], Any]) -> Any:
         stamp = folder_stamp(self.path)
-        if self._kept.get(key, (None, None))[0] != stamp:
-            self._kept[key] = (stamp, read())
-        return self._kept[key][1]
+        if self._state is None or self._state[0] != stamp:
+            self._state, self._kept = (stamp, self._run.frozen()), {}
+        if key not in self._kept:
+            self._kept[key] = read(self._state[1])
+        return self._kept[key]
 
 
 def reader(path: str) -> KeptRun:

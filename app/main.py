@@ -10,9 +10,15 @@ from notices import say
 
 PAGES = (
     ("views/overview.py", "Overview", ":material/monitoring:"),
+    ("views/curves.py", "Curves", ":material/timeline:"),
     ("views/law.py", "Law", ":material/show_chart:"),
     ("views/tails.py", "Tails", ":material/ssid_chart:"),
     ("views/selection.py", "Selection", ":material/grid_view:"),
+    ("views/what_if.py", "What-if", ":material/tune:"),
+    ("views/dynamics.py", "Dynamics", ":material/scatter_plot:"),
+    ("views/tokens.py", "Tokens", ":material/notes:"),
+    ("views/compare.py", "Compare", ":material/compare_arrows:"),
+    ("views/data.py", "Data", ":material/database:"),
 )
 
 NO_RUNS = (

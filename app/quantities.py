@@ -13,8 +13,10 @@ from wording import number, share
 
 from entropylab.analysis.trajectories import evaluation_series, step_series
 from entropylab.errors import UnknownNameError
+from entropylab.schema import SUMMARY_COLUMNS
 
 MAX_METRICS = 3
+VALIDATION = "validation/"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Quantity:
     @property
     def title(self) -> str:
         """Name and unit, for a chart."""
-        return f"{self.name}, {self.unit}"
+        return f"{self.name}, {self.unit}" if self.unit else self.name
 
     @property
     def hover(self) -> str:
@@ -60,6 +62,31 @@ def found_in(entries: Sequence[Entry]) -> list[tuple[Quantity, dict[Entry, pd.Da
     wanted += [(COVARIANCE, _of_steps("covariance_mean")), (SELECTED, _of_steps("selected_fraction"))]
     series = [(quantity, _known(entries, read)) for quantity, read in wanted]
     return [(quantity, known) for quantity, known in series if known]
+
+
+KNOWN = {"entropy_token_mean": ENTROPY, "reward_mean": REWARD, "covariance_mean": COVARIANCE}
+_UNITS = {column.name: column.unit for column in SUMMARY_COLUMNS}
+
+
+def named(name: str) -> Quantity:
+    """A column of the summaries, or ``validation/`` and a metric, as a quantity."""
+    if name in KNOWN:
+        return KNOWN[name]
+    if name.startswith(VALIDATION):
+        return _of_evaluations(name.removeprefix(VALIDATION))[0]
+    if name == "selected_fraction":
+        return SELECTED
+    unit = _UNITS.get(name, "")
+    words = name.removeprefix("metrics/").replace("_", " ") if unit else name
+    shown = f"{words[:1].upper()}{words[1:]}" if unit else words
+    return Quantity(shown, "" if unit == "-" else unit.replace(" x ", " × "), digits=4)
+
+
+def series_of(entries: Sequence[Entry], name: str) -> dict[Entry, pd.DataFrame]:
+    """The series of one quantity of the runs that have it."""
+    if name.startswith(VALIDATION):
+        return _known(entries, _of_evaluations(name.removeprefix(VALIDATION))[1])
+    return _known(entries, _of_steps(name))
 
 
 def ends(frame: pd.DataFrame) -> tuple[pd.Series, pd.Series]:

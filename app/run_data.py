@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from entropylab.analysis.comparison import Comparison
     from entropylab.analysis.curve import CurveFit
     from entropylab.analysis.curve_forecast import CurveForecast
+    from entropylab.analysis.dynamics import Dynamics
+    from entropylab.analysis.health import Health
+    from entropylab.analysis.replay_report import Replay
     from entropylab.analysis.tails import TailReport
+    from entropylab.record.problem import Problem
 
 TOKEN_STEPS = 20
 """Steps whose token rows are read at once."""
@@ -30,6 +35,46 @@ def steps(entry: Entry) -> pd.DataFrame:
 def evaluations(entry: Entry) -> pd.DataFrame:
     """Every evaluation, long form."""
     return reader(entry.path).evaluations()
+
+
+def config(entry: Entry) -> dict[str, Any]:
+    """The settings of the run's newest attempt."""
+    return reader(entry.path).config
+
+
+def health(entry: Entry) -> Health:
+    """How the run stands at its last step."""
+    return _health(entry.path, entry.stamp)
+
+
+def dynamics(entry: Entry) -> Dynamics:
+    """What the covariance predicts for the entropy, and what the entropy did."""
+    return _dynamics(entry.path, entry.stamp)
+
+
+def replayed(entry: Entry, settings: str, chosen: tuple[int, ...], pieces: tuple[int, ...]) -> Replay:
+    """What a control, given by its settings as JSON, would have chosen on the token rows of some steps."""
+    return _replay(entry.path, entry.stamp, settings, chosen, pieces)
+
+
+def step_tokens(entry: Entry, step: int) -> pd.DataFrame:
+    """The tokens of a step with their texts and quadrants."""
+    return _step_tokens(entry.path, entry.stamp, step)
+
+
+def responses(entry: Entry, step: int) -> pd.DataFrame:
+    """The responses of a step."""
+    return _responses(entry.path, entry.stamp, step)
+
+
+def scale(entry: Entry, quantity: str) -> tuple[float, float, list[int]]:
+    """The colour scale of a quantity over the whole run, and the steps it was taken from."""
+    return _scale(entry.path, entry.stamp, quantity)
+
+
+def all_problems(entry: Entry) -> list[Problem]:
+    """Everything that is wrong with the folder, every row file opened."""
+    return _all_problems(entry.path, entry.stamp)
 
 
 def validation_metrics(entry: Entry) -> list[str]:
@@ -53,10 +98,17 @@ def forecast(entry: Entry, metric: str, entropy: str, first: int) -> CurveForeca
     return _forecast(entry.path, entry.stamp, metric, entropy, first)
 
 
-def token_steps(entry: Entry, *, last: bool) -> tuple[int, ...]:
-    """The first or the last steps that have token rows, as many as a report reads."""
+def token_steps(entry: Entry, *, last: bool, most: int | None = TOKEN_STEPS) -> tuple[int, ...]:
+    """The first or the last steps that have token rows: as many as a report reads, or (None) all."""
     held = reader(entry.path).token_steps()
-    return tuple(held[-TOKEN_STEPS:] if last else held[:TOKEN_STEPS])
+    if most is None:
+        return tuple(held)
+    return tuple(held[-most:] if last else held[:most])
+
+
+def folder_facts(entry: Entry) -> dict[str, Any]:
+    """What a run folder holds: steps, tokens, stored rows, bytes, files, attempts, ranks, sampling."""
+    return _folder_facts(entry.path, entry.stamp)
 
 
 def tails(entry: Entry, chosen: tuple[int, ...]) -> TailReport:
@@ -118,3 +170,61 @@ def _comparison(runs: tuple[tuple[str, float], ...]) -> Comparison:
     from entropylab.analysis.comparison import compare_runs
 
     return compare_runs([reader(path) for path, _ in runs])
+
+
+@st.cache_data(show_spinner=False, max_entries=500)
+def _health(path: str, stamp: float) -> Health:
+    from entropylab.analysis.health import run_health
+
+    return run_health(reader(path))
+
+
+@st.cache_data(show_spinner="Reading token rows for the predicted change", max_entries=50)
+def _dynamics(path: str, stamp: float) -> Dynamics:
+    from entropylab.analysis.dynamics import entropy_dynamics
+
+    return entropy_dynamics(reader(path))
+
+
+@st.cache_data(show_spinner="Choosing the tokens again", max_entries=100)
+def _replay(
+    path: str, stamp: float, settings: str, chosen: tuple[int, ...], pieces: tuple[int, ...]
+) -> Replay:
+    from entropylab.analysis.replay_report import replay
+    from entropylab.losses.settings import from_dict
+
+    control = from_dict(json.loads(settings))
+    return replay(reader(path), control, steps=chosen or None, micro_batches=pieces)
+
+
+@st.cache_data(show_spinner="Reading the tokens of the step", max_entries=20)
+def _step_tokens(path: str, stamp: float, step: int) -> pd.DataFrame:
+    from entropylab.analysis.responses import step_tokens
+
+    return step_tokens(reader(path), step)
+
+
+@st.cache_data(show_spinner="Reading the responses of the step", max_entries=20)
+def _responses(path: str, stamp: float, step: int) -> pd.DataFrame:
+    from entropylab.analysis.responses import response_table
+
+    return response_table(reader(path), _step_tokens(path, stamp, step))
+
+
+@st.cache_data(show_spinner="Looking at the run for a colour scale", max_entries=100)
+def _scale(path: str, stamp: float, quantity: str) -> tuple[float, float, list[int]]:
+    from entropylab.analysis.responses import quantity_scale
+
+    return quantity_scale(reader(path), quantity)
+
+
+@st.cache_data(show_spinner="Opening every file of the run", max_entries=100)
+def _all_problems(path: str, stamp: float) -> list[Problem]:
+    return reader(path).problems(pages=False)
+
+
+@st.cache_data(show_spinner="Measuring the run folders", max_entries=500)
+def _folder_facts(path: str, stamp: float) -> dict[str, Any]:
+    from entropylab.analysis.folder_facts import folder_facts
+
+    return folder_facts(reader(path))

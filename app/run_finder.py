@@ -17,6 +17,8 @@ from entropylab.record.paths import local_path
 from entropylab.record.reader import Problem
 
 SECONDS_BETWEEN_WALKS = 10
+MOST_STEPS_OPENED = 200
+"""Steps with token rows up to which the list of runs opens the footer of each file; the data page always does."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,10 @@ def _walk(root: str) -> Iterator[str]:
 @st.cache_data(show_spinner="Reading the runs", max_entries=500)
 def _entry(path: str, stamp: float, slug: str, group: str) -> Entry:
     run = reader(path)
-    problems = tuple(run.problems(pages=False))
-    return Entry(path, stamp, slug, group, run.name, run.method, len(run.whole_steps()), problems)
+    steps = run.whole_steps()
+    rows = len(run.token_steps()) <= MOST_STEPS_OPENED
+    problems = tuple(run.problems(pages=False, rows=rows))
+    return Entry(path, stamp, slug, group, run.name, run.method, len(steps), problems)
 
 
 def _names(folder: str, root: str) -> tuple[str, str]:

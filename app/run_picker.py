@@ -15,6 +15,7 @@ import run_finder
 import streamlit as st
 from notices import escaped
 from run_finder import Entry
+from series_charts import Line
 
 from entropylab.plots.style import Style, method_label, run_style
 
@@ -118,6 +119,11 @@ def token_steps(entry: Entry, place: st.delta_generator.DeltaGenerator) -> tuple
     return steps
 
 
+def lines_of(chosen: Picked) -> dict[Entry, Line]:
+    """Each chosen run as the charts call it."""
+    return {e: Line(chosen.label(e), chosen.family(e), style_of(e)) for e in chosen.entries}
+
+
 def style_of(entry: Entry) -> Style:
     """The fixed style of a run in every view."""
     return run_style(entry.name, entry.method)
@@ -181,7 +187,15 @@ def _how() -> tuple[bool, int, str]:
         "Group by", ["method", "none"], default="method", required=True, key="group", bind="query-params"
     )
     x = st.segmented_control(
-        "Horizontal axis", ["steps", "tokens"], default="steps", required=True, key="x", bind="query-params"
+        "Horizontal axis",
+        ["steps", "tokens", "hours"],
+        default="steps",
+        required=True,
+        key="x",
+        bind="query-params",
     )
     window = st.slider("Smoothing, steps", 1, 50, 5, key="smooth", bind="query-params")
+    st.segmented_control(
+        "Pictures as", ["svg", "png"], default="svg", required=True, key="picture", bind="query-params"
+    )
     return by == "method", window, x

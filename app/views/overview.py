@@ -1,4 +1,4 @@
-"""Overview: what became of entropy and performance in the chosen runs, and how they differ."""
+"""Overview: is a run collapsing, how much is left, what became of entropy and performance in the chosen runs?"""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import run_data
 import run_picker
 import streamlit as st
 from chart_look import draw, share_x
-from comparison_charts import SHOWN, differences_figure, end_table
 from notices import in_words, say
-from overview_charts import Drawing, Line, legend, panel_figure
 from page_style import Tile
 from quantities import Quantity
 from run_finder import Entry
 from run_picker import Picked
-from wording import percent
+from series_charts import Drawing, legend, panel_figure
+from wording import interval_text, percent, share
 
-from entropylab.analysis.comparison import Comparison
-from entropylab.errors import InsufficientDataError
+from entropylab.analysis.health import Health
+from entropylab.errors import EntropylabError, InsufficientDataError
 
 HOW_TO_READ = """
 All panels have the same horizontal axis. Grouped by method, a line is the mean over the runs of that method and the
@@ -32,46 +31,118 @@ run, smoothed over the steps set in the sidebar, over its raw values.
   questions: a method may keep pass@8 up without a gain in accuracy. Look at all three.
 * **Mean covariance** of log-probability and advantage: while it is positive, a step of policy gradient lowers the
   entropy (arXiv 2505.22617, eq. 10).
+* **State**: "collapsed" below 10 % of the entropy at the start, "collapsing" if it gets there within 50 steps at the
+  present rate, else "falling" or "steady" by the last quarter of the steps. **Gain used**: of the gain down to H = 0
+  that the law R = b - a exp(H) allows; it rests on the law, not on its fit.
 * **Tokens selected**: the share of all tokens that the control acted on.
 * **Data health**: what the reader found wrong in the files. Steps that are not whole are left out, never filled in.
 """
 COLUMNS = 3
 MANY_LINES = 7
+MOST_ALERTS = 6
+MOST_COMPARED = 30
+"""Runs up to which the overview also compares them."""
 
 
 def page() -> None:
-    """Sentence, tiles, panels, differences, health; a part that cannot be shown says why."""
+    """Sentence, tiles, health of every run, panels, data health; a part that cannot be shown says why."""
     chosen = run_picker.picked()
     if not chosen.entries:
         say("No run is chosen: tick one in the sidebar.")
         return
-    comparison = None
-    with in_words("No comparison"):
-        comparison = run_data.comparison(chosen.entries)
-        opening(comparison)
+    with in_words():
+        opening(chosen)
     page_style.warn(_ill(chosen))
     with in_words():
         tiles(chosen.focus())
     with in_words():
+        standing(chosen)
+    with in_words():
         panels(chosen)
-    if comparison is not None:
-        differences(comparison)
     health(chosen)
     with st.expander("How to read this"):
         st.markdown(HOW_TO_READ)
 
 
-def opening(comparison: Comparison) -> None:
-    """A sentence a compared method; without a baseline, the end values."""
-    first, *rest = comparison.summary().splitlines()
-    others = comparison.differences["method"].nunique() - 1
-    page_style.opening(first, " ".join(rest[: max(1, others)]))
+def opening(chosen: Picked) -> None:
+    """How the run in focus stands, with the ceiling of its law; then the methods beside the baseline."""
+    entry = chosen.focus()
+    sentence = run_data.health(entry).summary().splitlines()[0]
+    page_style.opening(sentence, " ".join(filter(None, (_ceiling(entry), _compared(chosen)))))
+
+
+def _ceiling(entry: Entry) -> str:
+    try:
+        fit = run_data.law(entry, "accuracy", "entropy_token_mean")
+    except EntropylabError:
+        return ""
+    interval = interval_text(fit.intervals["ceiling"])
+    told = f"{percent(fit.level)}: {interval}, conditional on the law" if interval else "interval withheld"
+    return f"Ceiling of its accuracy at H = 0: {fit.ceiling:.3f} ({told})."
+
+
+def _compared(chosen: Picked) -> str:
+    """The first line of the comparison where there is a baseline and another method."""
+    if len({e.method for e in chosen.entries}) < 2 or len(chosen.entries) > MOST_COMPARED:
+        return ""
+    comparison = run_data.comparison(chosen.entries)
+    return "" if comparison.differences.empty else comparison.summary().splitlines()[0]
+
+
+def standing(chosen: Picked) -> None:
+    """A row a run: verdict, entropy, half-life, gain used, prompts without signal; then the alerts."""
+    rows, alerts = [], []
+    for entry in chosen.entries:
+        try:
+            found = run_data.health(entry)
+        except InsufficientDataError as error:
+            rows.append({"run": chosen.label(entry), "state": str(error)})
+            continue
+        rows.append(_standing(chosen.label(entry), found))
+        alerts += [f"{chosen.label(entry)}: {alert.message}" for alert in found.alerts]
+    st.markdown("##### How the runs stand")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=_STANDING, placeholder="–")
+    page_style.warn(alerts[:MOST_ALERTS])
+    if len(alerts) > MOST_ALERTS:
+        st.caption(f"And {len(alerts) - MOST_ALERTS} more: entropylab watch PATH lists them.")
+
+
+_SHARE = st.column_config.NumberColumn
+_STANDING = {
+    "H now": _SHARE(format="%.3f", help="Mean over tokens of the last 10 steps, nats"),
+    "H left": _SHARE(format="percent", help="Of the entropy of the first 10 steps"),
+    "half-life": _SHARE(format="%.0f", help="Steps in which the entropy halves at its present rate"),
+    "gain used": _SHARE(
+        format="percent", help="(exp(H start) - exp(H now)) / (exp(H start) - 1), by the law"
+    ),
+    "no advantage": _SHARE(format="percent", help="Responses whose advantages are all 0, last 10 steps"),
+    "selected": _SHARE(format="%.2g", help="Share of the tokens that the control acted on, last 10 steps"),
+}
+
+
+def _standing(label: str, found: Health) -> dict[str, object]:
+    return {
+        "run": label,
+        "state": found.verdict,
+        "step": found.last_step,
+        "H now": found.entropy_now,
+        "H left": found.entropy_left,
+        "half-life": found.decline and found.decline.half_life,
+        "gain used": found.gain_used,
+        "selected": found.selected_fraction,
+        "no advantage": found.zero_advantage_fraction,
+        "alerts": len(found.alerts),
+    }
 
 
 def tiles(entry: Entry) -> None:
     """Where one run stands now, beside where it began."""
     color = run_picker.style_of(entry).color
     shown = [_tile(quantity, series[entry], color) for quantity, series in quantities.found_in([entry])]
+    found = run_data.health(entry)
+    if found.gain_used is not None:
+        gain = Tile("Gain used", share(found.gain_used), ["of what the law allows down to H = 0"], (), color)
+        shown.insert(1, gain)
     if shown:
         page_style.tiles(shown, heading=f"{entry.name} at its last step")
 
@@ -81,7 +152,7 @@ def panels(chosen: Picked) -> None:
     found = quantities.found_in(chosen.entries)
     if not found:
         raise InsufficientDataError("The chosen runs hold no whole step and no evaluation yet.")
-    lines = {e: Line(chosen.label(e), chosen.family(e), run_picker.style_of(e)) for e in chosen.entries}
+    lines = run_picker.lines_of(chosen)
     page_style.legend(legend(list(lines.values()), by_family=chosen.by_method))
     if len(lines) > MANY_LINES and not chosen.by_method:
         st.caption(f"{len(lines)} lines a panel: group by method in the sidebar to gather the seeds.")
@@ -94,27 +165,6 @@ def panels(chosen: Picked) -> None:
         places = st.columns(COLUMNS)
         for place, i in zip(places, range(row, min(row + COLUMNS, len(figures))), strict=False):
             draw(figures[i], f"panel_{i}", place)
-
-
-def differences(comparison: Comparison) -> None:
-    """The methods less the baseline, the end values, and every run."""
-    level = percent(comparison.level)
-    if len(comparison.differences):
-        st.markdown("##### Less the baseline, at the end of training")
-        st.caption(
-            f"Dots: mean difference; bars: {level} interval over the seeds, paired where they share a seed."
-        )
-        for place, metric in zip(st.columns(len(SHOWN)), SHOWN, strict=True):
-            draw(differences_figure(comparison, metric), f"less_{metric}", place)
-    st.markdown("##### End of training, by method")
-    st.dataframe(end_table(comparison), hide_index=True)
-    st.caption(
-        f"Mean of the last 4 evaluations (of the last 10 steps for the entropy) over the runs, with its {level} "
-        "interval over the seeds."
-    )
-    page_style.warn(comparison.warnings)
-    with st.expander("Every run"):
-        st.dataframe(comparison.runs, hide_index=True, placeholder="–")
 
 
 def health(chosen: Picked) -> None:

@@ -119,12 +119,12 @@ def entropy_dynamics(run: Run, *, level: float = 0.95, seed: int = 0) -> Dynamic
 
 
 def _fit(series: pd.DataFrame, observed: str, predictor: str, window: int, level: float) -> dict[str, Any]:
-    drop, covariance = _windows(series, observed, predictor, window)
+    drop, covariance = window_sums(series, observed, predictor, window)
     line = robust_line(covariance, drop, level)
     return {"observed": observed, "predictor": predictor, "window": window, **vars(line)}
 
 
-def _windows(series: pd.DataFrame, observed: str, predictor: str, window: int) -> tuple[Floats, Floats]:
+def window_sums(series: pd.DataFrame, observed: str, predictor: str, window: int) -> tuple[Floats, Floats]:
     """Sums over whole windows of neighbouring steps in which every step has both."""
     both = series[["step", observed, predictor]].dropna()
     if window == 1:
@@ -136,7 +136,7 @@ def _windows(series: pd.DataFrame, observed: str, predictor: str, window: int) -
 
 
 def _cumulative(series: pd.DataFrame, observed: str, predictor: str, seed: int) -> dict[str, Any]:
-    drop, covariance = _windows(series, observed, predictor, 1)
+    drop, covariance = window_sums(series, observed, predictor, 1)
     row = {"observed": observed, "predictor": predictor, "n": len(drop), "r": np.nan, "shuffled_r": np.nan}
     if len(drop) < MIN_BLOCKS:
         return row

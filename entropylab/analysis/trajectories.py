@@ -11,9 +11,10 @@ from ..errors import InvalidInputError, UnknownNameError
 
 
 def step_series(steps: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One summary column over the steps: frame of step, tokens, value, sorted by step.
+    """One summary column over the steps: frame of step, tokens, hours, value, sorted by step.
 
-    tokens: those trained on before the step. Non-finite values are NaN.
+    tokens: those trained on before the step; hours since the first step was recorded, NaN where the log does
+    not tell. Non-finite values are NaN.
     """
     if column not in steps:
         raise UnknownNameError(
@@ -26,6 +27,7 @@ def step_series(steps: pd.DataFrame, column: str) -> pd.DataFrame:
         {
             "step": ordered["step"].to_numpy(),
             "tokens": before,
+            "hours": _hours(ordered),
             "value": value.where(np.isfinite(value)).to_numpy(),
         }
     )
@@ -34,7 +36,7 @@ def step_series(steps: pd.DataFrame, column: str) -> pd.DataFrame:
 def evaluation_series(
     evaluations: pd.DataFrame, steps: pd.DataFrame, metric: str, *, split: str = "validation"
 ) -> pd.DataFrame:
-    """One evaluation metric over the steps: frame of step, tokens, value, n, sorted by step.
+    """One evaluation metric over the steps: frame of step, tokens, hours, value, n, sorted by step.
 
     tokens: those trained on before it (an evaluation at step s is of the policy before step s is trained on).
     """
@@ -50,6 +52,7 @@ def evaluation_series(
         {
             "step": chosen["step"].to_numpy(),
             "tokens": total[place],
+            "hours": np.append(_hours(ordered), np.nan)[place],
             "value": value.where(np.isfinite(value)).to_numpy(),
             "n": chosen["n"].to_numpy(),
         }
@@ -75,20 +78,30 @@ def smoothed(series: pd.DataFrame, window: int) -> pd.DataFrame:
 
 
 def over_seeds(series: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The runs of one method together: frame of step, tokens, value, low, high, n_runs, one row a step.
+    """The runs of one method together: frame of step, tokens, hours, value, low, high, n_runs, a row a step.
 
-    value is the mean over the runs, tokens too, low and high the lowest and the highest run: the spread
-    that was seen, no interval. Only steps that every run has, so that the mean does not jump where one ends.
+    value is the mean over the runs, tokens and hours too, low and high the lowest and the highest run: the
+    spread that was seen, no interval. Only steps that every run has, so that the mean does not jump where
+    one ends.
     """
     if not series:
         raise InvalidInputError("no series to gather: give at least one run")
     table = pd.concat(series).dropna(subset=["value"])
     by_step = table.groupby("step", sort=True)
     gathered = by_step["value"].agg(value="mean", low="min", high="max", n_runs="size")
-    gathered.insert(0, "tokens", by_step["tokens"].mean())
+    for column in ("hours", "tokens"):
+        if column in table:
+            gathered.insert(0, column, by_step[column].mean())
     return gathered[gathered["n_runs"] == len(series)].reset_index()
 
 
 def _tokens_before(ordered: pd.DataFrame) -> np.ndarray:
     tokens = ordered["n_tokens"].to_numpy(dtype=float)
     return np.cumsum(tokens) - tokens
+
+
+def _hours(ordered: pd.DataFrame) -> np.ndarray:
+    if "recorded_at" not in ordered or ordered.empty:
+        return np.full(len(ordered), np.nan)
+    at = ordered["recorded_at"]
+    return ((at - at.min()).dt.total_seconds() / 3600).to_numpy(dtype=float)

@@ -161,4 +161,4 @@ def _not_finite(rows: Sequence[Row]) -> tuple[str, str] | None:
     count = int(np.nansum(column(rows[-RECENT:], "nonfinite_count")))
     if not count:
         return None
-    return "nonfinite_values", f"{count} values of the last {RECENT} steps are NaN or infinite"
+    return "nonfinite_values", f"{count} values of the last {RECENT} steps are not finite"

@@ -109,6 +109,10 @@ class Run:
         """The whole steps that have token rows."""
         return list(self._summary("step").token_steps)
 
+    def stored_rows(self) -> int:
+        """Token rows of the whole steps, from the markers alone."""
+        return sum(m.tokens.rows for m in _markers(self._snapshot(), None) if m.tokens)
+
     def tokens(
         self, steps: int | Iterable[int] | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
@@ -123,10 +127,14 @@ class Run:
         rows = [Rows(m.step, m.rank, m.tokens) for m in _markers(snapshot, wanted) if m.tokens]
         return follow_rows(self.path, rows, TOKEN_COLUMNS, columns, lambda: self._places("tokens"))
 
-    def responses(self) -> Iterator[pa.RecordBatch]:
-        """Response rows by step and rank as record batches; columns: `schema.RESPONSE_COLUMNS`."""
-        snapshot = self._readable(None)
-        rows = [Rows(m.step, m.rank, m.responses) for m in _markers(snapshot, None) if m.responses]
+    def responses(self, steps: int | Iterable[int] | None = None) -> Iterator[pa.RecordBatch]:
+        """Response rows by step and rank as record batches; columns: `schema.RESPONSE_COLUMNS`.
+
+        Raises `RunFormatError` naming a file that cannot be read.
+        """
+        wanted = _wanted(steps)
+        snapshot = self._readable(wanted)
+        rows = [Rows(m.step, m.rank, m.responses) for m in _markers(snapshot, wanted) if m.responses]
         return follow_rows(self.path, rows, RESPONSE_COLUMNS, None, lambda: self._places("responses"))
 
     def problems(self, pages: bool | None = None, *, rows: bool = True) -> list[Problem]:

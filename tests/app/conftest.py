@@ -10,7 +10,18 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 APP = Path(__file__).parents[2] / "app"
-VIEWS = ("overview", "law", "tails", "selection")
+VIEWS = (
+    "overview",
+    "curves",
+    "law",
+    "tails",
+    "selection",
+    "what_if",
+    "dynamics",
+    "tokens",
+    "compare",
+    "data",
+)
 
 
 class Page:

@@ -36,7 +36,7 @@ def test_an_empty_folder_says_how_to_make_runs(open_app, tmp_path) -> None:
 def test_a_folder_that_does_not_exist_is_named(open_app, tmp_path, runs) -> None:
     page = open_app(tmp_path / "gone", runs)
     assert "gone does not exist" in page.sentences[0]
-    assert page.charts == 10
+    assert page.charts == 6
 
 
 def test_a_place_that_is_no_local_folder_is_named(open_app) -> None:
@@ -73,7 +73,8 @@ def test_a_run_of_one_step_is_shown_as_far_as_it_goes(open_app, make_run, tmp_pa
 def test_a_run_without_a_step_is_shown_as_empty(open_app, tmp_path) -> None:
     el.Recorder(tmp_path / "run", method="baseline").close()
     said = see(open_app, tmp_path)
-    assert all(said[view] for view in VIEWS)
+    assert [view for view in VIEWS if not said[view]] == ["data"]
+    assert "0 whole steps" in open_app(tmp_path).go("data").html
 
 
 def record(path: Path, spoil: dict[str, float], steps: int = 3) -> None:

@@ -34,7 +34,18 @@ SERVER = {
     "server.fileWatcherType": "none",
     "browser.gatherUsageStats": "false",
 }
-DRAWN = {"overview": 10, "law": 1, "tails": 5, "selection": 3}
+DRAWN = {
+    "overview": 6,
+    "curves": 3,
+    "law": 1,
+    "tails": 5,
+    "selection": 3,
+    "what_if": 3,
+    "dynamics": 3,
+    "tokens": 0,
+    "compare": 7,
+    "data": 0,
+}
 PATIENCE = 60
 
 pytestmark = [

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from comparison_charts import differences_figure, end_table
 from law_charts import law_figure
-from overview_charts import Drawing, Line, legend, panel_figure
 from page_style import Tile, stroke
 from quantities import ENTROPY, SELECTED
 from selection_charts import mix, plate, token_label
+from series_charts import Drawing, Line, legend, panel_figure
 from tail_charts import index_figure, survival_figure
 from wording import interval_text, number, share
 
@@ -142,8 +142,10 @@ def test_differences_and_end_values_are_those_of_the_comparison(runs) -> None:
     comparison = el.compare_runs(el.open_runs(runs / "start-a"))
     figure = differences_figure(comparison, "entropy_end")
     row = comparison.differences.query("metric == 'entropy_end'").iloc[0]
-    assert figure.data[0].x == (row["difference"],)
-    assert figure.data[0].x[0] + figure.data[0].error_x.array[0] == pytest.approx(row["high"])
+    pairs, mean = figure.data
+    assert np.mean(pairs.x) == pytest.approx(row["difference"])
+    assert mean.x == (row["difference"],)
+    assert mean.x[0] + mean.error_x.array[0] == pytest.approx(row["high"])
     table = end_table(comparison)
     assert table["method"].tolist() == ["Baseline", "Clip-Cov"]
     mean = comparison.methods.query("method == 'baseline' and metric == 'entropy_end'")["mean"].iloc[0]

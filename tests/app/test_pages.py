@@ -15,7 +15,18 @@ from entropylab.analysis.tail_data import analyze_run
 
 from .conftest import APP
 
-CHARTS = {"overview": 10, "law": 1, "tails": 5, "selection": 3}
+CHARTS = {
+    "overview": 6,
+    "curves": 3,
+    "law": 1,
+    "tails": 5,
+    "selection": 3,
+    "what_if": 3,
+    "dynamics": 3,
+    "tokens": 0,
+    "compare": 7,
+    "data": 0,
+}
 
 
 def said(page) -> str:

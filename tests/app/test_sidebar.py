@@ -41,7 +41,7 @@ def test_group_by_smoothing_and_axis_redraw_without_error(open_app, runs) -> Non
     page.test.segmented_control(key="x").set_value("tokens")
     page.test.slider(key="smooth").set_value(1).run()
     assert page.exceptions == []
-    assert page.charts == 10
+    assert page.charts == 6
 
 
 def test_without_a_tick_a_page_says_what_to_do(open_app, runs) -> None:

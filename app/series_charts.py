@@ -1,4 +1,4 @@
-"""The overview's small panels: one quantity each, a line a run, or a line and the seeds' spread a method."""
+"""Panels over the steps: one quantity each, a line a run, or a line and the seeds' spread a method."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the panels are drawn: gathered by family, smoothed over so many steps, over steps or tokens."""
+    """How the panels are drawn: gathered by family, smoothed over so many steps, over steps, tokens or hours."""
 
     by_family: bool
     window: int
     x: str
+    log: bool = False
 
     @property
     def column(self) -> str:
         """The column of the horizontal axis."""
-        return "tokens" if self.x == "tokens" else "step"
+        return {"tokens": "tokens", "hours": "hours"}.get(self.x, "step")
 
     @property
     def x_title(self) -> str:
         """What the horizontal axis says."""
-        return "tokens trained on" if self.x == "tokens" else "step"
+        return {"tokens": "tokens trained on", "hours": "hours since the first step"}.get(self.x, "step")
 
 
 def panel_figure(
@@ -57,9 +58,11 @@ def panel_figure(
         for line, frame in series.items():
             _run_line(figure, quantity, line, frame, drawing)
     figure.update_xaxes(title={"text": drawing.x_title})
-    if quantity.zero_line:
+    if drawing.log:
+        figure.update_yaxes(type="log", exponentformat="power", dtick=1)
+    elif quantity.zero_line:
         look.zero_line(figure)
-    if quantity.from_zero:
+    elif quantity.from_zero:
         figure.update_yaxes(rangemode="tozero")
     if quantity.is_share:
         figure.update_yaxes(tickformat=".1%")

@@ -1,0 +1,99 @@
+"""Compare: how the methods differ from the baseline over seeds, at equal steps, tokens and entropy, and in what."""
+
+from __future__ import annotations
+
+import page_style
+import pandas as pd
+import run_data
+import run_picker
+import streamlit as st
+from chart_look import draw
+from comparison_charts import MATCHED, SHOWN, differences_figure, end_table, matched_figure
+from notices import in_words, say
+from run_picker import Picked
+from wording import percent
+
+from entropylab.analysis.comparison import Comparison
+from entropylab.report.settings import split_settings
+
+HOW_TO_READ = """
+A dot is the mean difference of a method from the baseline, a bar its interval over the seeds, paired where both have a
+run of the same seed and start; the light dots are the single pairs. One pair has no interval.
+
+* **At the end of training**: the last 4 evaluations, for the entropy the last 10 steps.
+* **At equal steps, tokens or entropy**: accuracies where both have come equally far. A control that keeps entropy up
+  trains another policy at the same step; at equal entropy the question is what a nat has bought.
+* The thin bar also counts the sampling of the problems, as if those of the two methods were not the same: rather wide.
+* **Settings**: what differs between the chosen runs. A difference of methods means little where more differs.
+"""
+
+
+def page() -> None:
+    """The chosen runs beside each other."""
+    chosen = run_picker.picked()
+    if not chosen.entries:
+        say("No run is chosen: tick one in the sidebar.")
+        return
+    with in_words("No comparison"):
+        comparison = run_data.comparison(chosen.entries)
+        opening(comparison)
+        if comparison.differences.empty:
+            say("There is nothing to compare: choose runs of a baseline and of another method.")
+        else:
+            differences(comparison)
+        ends(comparison)
+        page_style.warn(comparison.warnings)
+    with in_words("Settings"):
+        settings(chosen)
+    with st.expander("How to read this"):
+        st.markdown(HOW_TO_READ)
+
+
+def opening(comparison: Comparison) -> None:
+    """A sentence a compared method; without a baseline, the end values."""
+    first, *rest = comparison.summary().splitlines()
+    others = comparison.differences["method"].nunique() - 1
+    page_style.opening(first, " ".join(rest[: max(1, others)]))
+
+
+def differences(comparison: Comparison) -> None:
+    """The methods less the baseline: at the end, then where both have come equally far."""
+    level = percent(comparison.level)
+    st.markdown("##### Less the baseline, at the end of training")
+    st.caption(f"Dots: mean difference; bars: {level} interval over the seeds; light dots: single pairs.")
+    for place, metric in zip(st.columns(len(SHOWN)), SHOWN, strict=True):
+        draw(differences_figure(comparison, metric), f"less_{metric}", place)
+    st.markdown("##### Less the baseline, where both have come equally far")
+    st.caption("Thick bars: over the seeds; thin bars: over seeds and problems.")
+    for place, metric in zip(st.columns(len(MATCHED)), MATCHED, strict=True):
+        draw(matched_figure(comparison, metric), f"matched_{metric}", place)
+
+
+def ends(comparison: Comparison) -> None:
+    """End values by method, and every run."""
+    st.markdown("##### End of training, by method")
+    st.dataframe(end_table(comparison), hide_index=True)
+    st.caption(
+        "Mean of the last 4 evaluations (of the last 10 steps for the entropy) over the runs, with its "
+        f"{percent(comparison.level)} interval over the seeds."
+    )
+    with st.expander("Every run"):
+        st.dataframe(comparison.runs, hide_index=True, placeholder="–")
+
+
+def settings(chosen: Picked) -> None:
+    """What differs between the configurations of the runs, and what they share."""
+    shared, different = split_settings([run_data.config(entry) for entry in chosen.entries])
+    st.markdown("##### Settings")
+    labels = [chosen.label(entry) for entry in chosen.entries]
+    if different:
+        rows = [[name, *values] for name, values in different]
+        st.dataframe(pd.DataFrame(rows, columns=["setting", *labels]), hide_index=True)
+    else:
+        st.caption("No setting differs between the chosen runs." if shared else "No settings were recorded.")
+    if shared:
+        with st.expander(f"{len(shared)} settings that all share"):
+            st.dataframe(pd.DataFrame(shared.items(), columns=["setting", "value"]), hide_index=True)
+
+
+page()

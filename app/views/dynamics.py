@@ -1,0 +1,95 @@
+"""Dynamics: does the covariance predict what the entropy does, step by step?"""
+
+from __future__ import annotations
+
+import dynamics_charts
+import page_style
+import run_data
+import run_picker
+import streamlit as st
+from chart_look import draw
+from notices import in_words
+from page_style import Tile
+from run_finder import Entry
+from wording import interval_text, number
+
+from entropylab.analysis.dynamics import Dynamics
+from entropylab.analysis.dynamics_series import OBSERVED, PREDICTORS
+
+HOW_TO_READ = """
+The theory says that a step lowers the entropy by a step size times the covariance of log-probability and advantage
+(arXiv 2505.22617, theorems 1 and 2). Each dot is a window of steps: the covariance summed over it against the drop of
+the entropy.
+
+* **On the same states**: the entropy of the same tokens before less after the step. **Between rollouts** the states
+  change too, which adds noise.
+* The **slope** is the implied step size, with an interval that allows for autocorrelated errors.
+* **Cumulated**, both only grow, and agree whatever the order of the predictions: the shuffled one does, too. Agreement
+  of cumulated curves is no evidence.
+* With a control the update is not that of all tokens, the covariance is: expect a smaller slope.
+"""
+
+
+def page() -> None:
+    """One run's predicted and observed change."""
+    run_box, observed_box, predictor_box, window_box = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
+    with run_box:
+        entry = run_picker.focus_run()
+    with in_words(entry.name):
+        result = run_data.dynamics(entry)
+        observed = _observed(result, observed_box)
+        predictor = predictor_box.selectbox(
+            "Predicted by", list(PREDICTORS), key="predictor", format_func=PREDICTORS.get, bind="query-params"
+        )
+        windows = sorted(result.fits["window"].unique().tolist())
+        window = window_box.selectbox("Window, steps", windows, key="window", bind="query-params")
+        one_run(entry, result, observed, predictor, int(window))
+    with st.expander("How to read this"):
+        st.markdown(HOW_TO_READ)
+
+
+def one_run(entry: Entry, result: Dynamics, observed: str, predictor: str, window: int) -> None:
+    """Sentence, tiles, scatter, slopes over windows, the cumulated curves."""
+    first, *rest = result.summary().splitlines()
+    page_style.opening(f"{entry.name}: {first}", rest[0] if rest else "")
+    _tiles(result, observed, predictor, window)
+    style = run_picker.style_of(entry)
+    left, right = st.columns([3, 2], gap="large")
+    scatter = dynamics_charts.scatter_figure(result, observed, predictor, window, style)
+    draw(scatter, "dynamics_scatter", left, data=result.series)
+    draw(dynamics_charts.windows_figure(result, observed, predictor, style), "dynamics_windows", right)
+    cumulated = dynamics_charts.cumulated_figure(result, observed, predictor, style)
+    draw(cumulated, "dynamics_cumulated", data=result.series)
+    page_style.warn(result.warnings)
+    with st.expander("Every fit"):
+        st.dataframe(result.fits, hide_index=True, placeholder="–")
+
+
+def _observed(result: Dynamics, place: st.delta_generator.DeltaGenerator) -> str:
+    held = [name for name in OBSERVED if result.series[name].notna().any()] or list(OBSERVED)
+    if st.session_state.get("observed") not in held:
+        st.session_state.pop("observed", None)
+    return place.selectbox(
+        "Drop of the entropy",
+        held,
+        key="observed",
+        format_func=lambda name: OBSERVED[name].split(",")[0],
+        bind="query-params",
+    )
+
+
+def _tiles(result: Dynamics, observed: str, predictor: str, window: int) -> None:
+    row = result.fit(observed, predictor, window)
+    cumulative = result.cumulative
+    told = cumulative[(cumulative["observed"] == observed) & (cumulative["predictor"] == predictor)].iloc[0]
+    page_style.tiles(
+        [
+            Tile("Implied step size", number(row["slope"], 4), [interval_text((row["low"], row["high"]), 4)]),
+            Tile("Correlation", number(row["r"], 2), [f"over windows of {window} steps"]),
+            Tile("Windows", f"{row['n']:.0f}", [f"of {result.n_steps} steps"]),
+            Tile("Cumulated", number(told["r"], 2), [f"in random order {number(told['shuffled_r'], 2)}"]),
+        ]
+    )
+
+
+page()
