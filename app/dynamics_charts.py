@@ -36,9 +36,14 @@ def scatter_figure(
         y = row["intercept"] + row["slope"] * x
         figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=look.line_style(style), name="fitted"))
     look.zero_line(figure)
-    figure.update_xaxes(title={"text": f"{PREDICTORS[predictor].split(',')[0]}, summed over {window} steps"})
+    figure.update_xaxes(title={"text": _axis(predictor, window)})
     figure.update_yaxes(title={"text": "drop of the entropy, nats"})
     return figure
+
+
+def _axis(predictor: str, window: int) -> str:
+    form = PREDICTORS[predictor].split(" over ")[0]
+    return f"{form}, each step" if window == 1 else f"{form}, summed over {window} steps"
 
 
 def windows_figure(

@@ -22,6 +22,9 @@ _SHEET = """
 [data-testid="stMetricValue"] { font-size: 1.55rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 [data-testid="stMetricLabel"] p { font-size: .8rem; opacity: .75; }
 [data-testid="stMetric"] { padding: .7rem .85rem .5rem; }
+[class*="st-key-csv_"] button { min-height: 0; padding: 0; opacity: .55; }
+[class*="st-key-csv_"] button:hover, [class*="st-key-csv_"] button:focus-visible { opacity: 1; }
+[class*="st-key-csv_"] button p { font-size: .75rem; }
 .el-say { font-size: 1.22rem; line-height: 1.45; font-weight: 500; margin: 0; max-width: 62rem; text-wrap: pretty; }
 .el-also { font-size: .9rem; line-height: 1.5; opacity: .72; margin: .3rem 0 0; max-width: 62rem; text-wrap: pretty; }
 .el-heading { font-size: .82rem; opacity: .75; margin: 0 0 .35rem; }

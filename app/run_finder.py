@@ -17,8 +17,6 @@ from entropylab.record.paths import local_path
 from entropylab.record.reader import Problem
 
 SECONDS_BETWEEN_WALKS = 10
-MOST_STEPS_OPENED = 200
-"""Steps with token rows up to which the list of runs opens the footer of each file; the data page always does."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,7 @@ def _walk(root: str) -> Iterator[str]:
 def _entry(path: str, stamp: float, slug: str, group: str) -> Entry:
     run = reader(path)
     steps = run.whole_steps()
-    rows = len(run.token_steps()) <= MOST_STEPS_OPENED
-    problems = tuple(run.problems(pages=False, rows=rows))
+    problems = tuple(run.problems(rows=False))
     return Entry(path, stamp, slug, group, run.name, run.method, len(steps), problems)
 
 

@@ -63,7 +63,12 @@ def folders(table: pd.DataFrame) -> None:
         "sampling",
     ]
     shown = table[[*columns, "folder"]].assign(bytes=[_size(b) for b in table["bytes"]])
-    st.dataframe(shown.rename(columns={"bytes": "size"}), hide_index=True)
+    whole = st.column_config.NumberColumn(format="localized")
+    st.dataframe(
+        shown.rename(columns={"bytes": "size"}),
+        hide_index=True,
+        column_config=dict.fromkeys(("tokens", "token rows", "files"), whole),
+    )
 
 
 def listed(problems: pd.DataFrame) -> None:

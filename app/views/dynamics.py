@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import dynamics_charts
 import page_style
 import run_data
@@ -11,10 +13,11 @@ from chart_look import draw
 from notices import in_words
 from page_style import Tile
 from run_finder import Entry
-from wording import interval_text, number
+from wording import interval_text, number, percent
 
 from entropylab.analysis.dynamics import Dynamics
 from entropylab.analysis.dynamics_series import OBSERVED, PREDICTORS
+from entropylab.analysis.robust_line import MIN_BLOCKS
 
 HOW_TO_READ = """
 The theory says that a step lowers the entropy by a step size times the covariance of log-probability and advantage
@@ -50,8 +53,7 @@ def page() -> None:
 
 def one_run(entry: Entry, result: Dynamics, observed: str, predictor: str, window: int) -> None:
     """Sentence, tiles, scatter, slopes over windows, the cumulated curves."""
-    first, *rest = result.summary().splitlines()
-    page_style.opening(f"{entry.name}: {first}", rest[0] if rest else "")
+    page_style.opening(f"{entry.name}: {_sentence(result, observed, predictor, window)}", _cumulated(result))
     _tiles(result, observed, predictor, window)
     style = run_picker.style_of(entry)
     left, right = st.columns([3, 2], gap="large")
@@ -63,6 +65,22 @@ def one_run(entry: Entry, result: Dynamics, observed: str, predictor: str, windo
     page_style.warn(result.warnings)
     with st.expander("Every fit"):
         st.dataframe(result.fits, hide_index=True, placeholder="–")
+
+
+def _sentence(result: Dynamics, observed: str, predictor: str, window: int) -> str:
+    row = result.fit(observed, predictor, window)
+    where = OBSERVED[observed].split(",")[0]
+    if not math.isfinite(row["slope"]):
+        return f"cannot say: {row['n']:.0f} windows of {window} steps hold both, a slope needs {MIN_BLOCKS}."
+    over = "single steps" if window == 1 else f"windows of {window} steps"
+    return (
+        f"the entropy drops by {row['slope']:.3g} nats ({percent(result.level)}: {row['low']:.3g} to "
+        f"{row['high']:.3g}) a unit of {PREDICTORS[predictor]}, {where}; r = {row['r']:.2f} over {over}."
+    )
+
+
+def _cumulated(result: Dynamics) -> str:
+    return next((line for line in result.summary().splitlines() if line.startswith("Cumulated")), "")
 
 
 def _observed(result: Dynamics, place: st.delta_generator.DeltaGenerator) -> str:

@@ -41,7 +41,6 @@ COLUMNS = 3
 MANY_LINES = 7
 MOST_ALERTS = 6
 MOST_COMPARED = 30
-"""Runs up to which the overview also compares them."""
 
 
 def page() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from ..errors import InvalidInputError
 from ..record.reader import Run
@@ -174,11 +174,11 @@ def widened(
     """
     if not np.isfinite([low, high, problems]).all() or freedom < 1:
         return np.nan, np.nan
-    seeds = ((high - low) / 2 / student.ppf((1 + level) / 2, freedom)) ** 2
+    seeds = ((high - low) / 2 / stdtrit(freedom, (1 + level) / 2)) ** 2
     shared = sum(p * (1 - p) for p in accuracies) / problems
     total = seeds + shared
     joint = freedom * (total / seeds) ** 2 if seeds > 0 else np.inf
-    half = float(student.ppf((1 + level) / 2, joint) * np.sqrt(total))
+    half = float(stdtrit(joint, (1 + level) / 2) * np.sqrt(total))
     return gap - half, gap + half
 
 
@@ -210,7 +210,7 @@ def mean_interval(values: Floats, level: float) -> tuple[float, float, float]:
     mean = float(values.mean())
     if len(values) < 2:
         return mean, np.nan, np.nan
-    half = student.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values))
     return mean, float(mean - half), float(mean + half)
 
 
@@ -225,7 +225,7 @@ def welch_interval(ours: Floats, theirs: Floats, level: float) -> tuple[float, f
     if parts.sum() == 0:
         return gap, gap, gap
     freedom = parts.sum() ** 2 / (parts**2 / np.array([len(ours) - 1, len(theirs) - 1])).sum()
-    half = student.ppf((1 + level) / 2, freedom) * np.sqrt(parts.sum())
+    half = stdtrit(freedom, (1 + level) / 2) * np.sqrt(parts.sum())
     return gap, float(gap - half), float(gap + half)
 
 

@@ -40,6 +40,6 @@ def _sizes(folder: Path) -> Iterator[int]:
 def _sampling(policy: Any) -> str:
     if not isinstance(policy, Mapping):
         return "-"
-    usual = (None, False, [], 1)
+    usual: tuple[Any, ...] = (None, False, [], 1)
     changed = [f"{key}={value}" for key, value in policy.items() if key != "seed" and value not in usual]
     return ", ".join(changed) or "every token"

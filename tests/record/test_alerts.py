@@ -6,10 +6,11 @@ import errno
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import entropylab as el
 from entropylab.record import step_files
-from entropylab.record.alerts import decline, find_alerts, start_and_now
+from entropylab.record.alerts import decline, find_alerts, sen_slope, start_and_now
 
 CLIP = {"control": {"name": "ClipCov", "fraction": 2e-4, "minimum": 1}}
 
@@ -33,6 +34,18 @@ def test_start_now_and_half_life():
     assert decline(h[:19], np.arange(19.0)) is None
     rng = np.random.default_rng(0)
     assert decline(np.exp(rng.normal(size=60)), np.arange(60.0)).half_life is None
+
+
+@pytest.mark.parametrize("n", [20, 57, 200])
+def test_the_slope_is_that_of_scipy(n):
+    rng = np.random.default_rng(n)
+    x, y = np.cumsum(rng.integers(1, 4, n)).astype(float), rng.normal(size=n).cumsum()
+    assert sen_slope(x, y) == pytest.approx(_of_scipy(x, y))
+
+
+def _of_scipy(x, y):
+    found = stats.theilslopes(y, x)
+    return found.slope, found.low_slope, found.high_slope
 
 
 def test_a_steady_run_has_none():
