@@ -12,6 +12,8 @@ from .outcomes import problems, tell_problems
 from .output import FINDINGS, OK, print_json, say
 from .sources import Json, Paths, load_runs
 
+EXAMPLES = ("entropylab report sample_logs/start-a -o report.html",)
+
 
 def command(
     paths: Paths,
