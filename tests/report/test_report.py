@@ -17,21 +17,6 @@ from entropylab.report.story import limits, story
 from entropylab.report.writing import replace
 
 
-@pytest.fixture(scope="module")
-def runs(make_run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return [
-        make_run(folder / f"{method}-s{seed}", method=method, seed=seed, steps=14, prompts=24)
-        for method in ("baseline", "clip_cov")
-        for seed in (0, 1)
-    ]
-
-
-@pytest.fixture(scope="module")
-def page(runs, tmp_path_factory) -> str:
-    return build_report(runs, tmp_path_factory.mktemp("report") / "report.html").read_text(encoding="utf-8")
-
-
 class Balance(HTMLParser):
     """Checks that every element that is opened is closed, in order."""
 
