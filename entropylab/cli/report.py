@@ -23,11 +23,15 @@ def command(
     paths: Paths,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="File to write; default: report.html."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to write; default: report.html or report.md."
+        ),
     ] = None,
     form: Annotated[
         Format | None,
-        typer.Option("--format", help="md: figures are SVG files beside it; default: by FILE's ending."),
+        typer.Option(
+            "--format", help="Default: by FILE's ending. With md the figures are SVG files beside it."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
