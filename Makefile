@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-trl test-verl test-browser dashboard sample-logs certify pictures check format bench clean
+.PHONY: help demo test test-faults test-trl test-verl test-browser dashboard sample-logs certify pictures commands check format bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -62,6 +62,9 @@ certify: $(READY) ## simulate coverage and size of the analysis into docs/certif
 
 pictures: $(READY) ## draw the pictures of the docs from sample_logs/
 	$(BIN)/python docs/pictures.py
+
+commands: $(READY) ## write docs/commands.md from the help of every command
+	$(BIN)/python docs/commands.py
 
 check: $(READY) ## format, lint and types
 	$(BIN)/ruff format --check .

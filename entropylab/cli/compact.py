@@ -9,6 +9,8 @@ from entropylab.plots.labels import run_labels
 from .output import print_json, say
 from .sources import Json, Paths, load_runs
 
+EXAMPLES = ("entropylab compact runs/demo",)
+
 
 def command(paths: Paths, json: Json = False) -> None:
     """Merge the files of finished runs: faster to read and to copy, nothing is lost."""

@@ -26,6 +26,10 @@ QUANTITIES = {
     "pass@8": "pass@8",
 }
 COLUMNS = ("quantity", "method", "start", "end", "less baseline", "interval")
+EXAMPLES = (
+    "entropylab compare sample_logs/start-a",
+    "entropylab compare runs/demo --json",
+)
 
 
 def command(paths: Paths, json: Json = False) -> None:

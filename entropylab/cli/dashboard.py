@@ -20,6 +20,11 @@ from .output import complain
 PATHS_VARIABLE = "ENTROPYLAB_PATHS"
 """Environment variable that hands the run folders to the app, joined by ``os.pathsep``."""
 
+EXAMPLES = (
+    "entropylab dashboard runs/demo",
+    "entropylab dashboard sample_logs --port 0 --headless",
+)
+
 
 def command(
     paths: Annotated[

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 COLUMNS = ("method", "H start", "H end", "T = 1", "greedy", "pass@8 start", "pass@8 end")
 VALUES = ("entropy_start", "entropy_end", "accuracy_end", "accuracy_greedy_end", "pass@8_start", "pass@8_end")
+EXAMPLES = (
+    "entropylab demo",
+    "entropylab demo --out runs/short --steps 20",
+)
 
 
 def command(

@@ -35,6 +35,12 @@ class Check:
     mend: str = ""
 
 
+EXAMPLES = (
+    "entropylab doctor",
+    "entropylab doctor sample_logs/start-a --json",
+)
+
+
 def command(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[PATH]...", help="Runs whose data to check as well.")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("steps", "slope", "low", "high", "r", "r, windows of 10")
 TITLE = "Drop of the entropy in a step, nats a unit of Cov(log π, A)"
+EXAMPLES = ("entropylab dynamics sample_logs/start-a/baseline-s0",)
 
 
 def command(paths: Paths, json: Json = False) -> None:

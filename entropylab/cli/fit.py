@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from entropylab.record.reader import Run
 
 COLUMNS = ("points", "a", "b", "ceiling", "interval", "R2")
+EXAMPLES = (
+    "entropylab fit sample_logs/start-a/baseline-s0",
+    "entropylab fit log.csv --entropy actor/entropy --performance val/acc",
+)
 
 
 def command(

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 SHOWN = 5
 """Broken records that are printed; ``--json`` and import.json hold more."""
 
+EXAMPLES = (
+    "entropylab import verl dumps/rollouts runs/imported --method baseline",
+    "entropylab import trl completions runs/trl --metrics trainer_state.json",
+)
+
 
 def command(
     format_name: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +30,7 @@ COMMANDS: dict[str, str] = {
     "compact": "compact",
     "dashboard": "dashboard",
 }
-"""Command -> the module here whose function ``command`` it runs, in the order of ``--help``."""
+"""Command -> the module here with its function ``command`` and its EXAMPLES, in the order of ``--help``."""
 
 TRACEBACK = "ENTROPYLAB_TRACEBACK"
 
@@ -64,7 +65,6 @@ app = typer.Typer(
     name="entropylab",
     help="See and control policy entropy in reinforcement learning of language models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 findings or incomplete data, 2 wrong use.",
@@ -86,8 +86,14 @@ def options(
     """See and control policy entropy in reinforcement learning of language models."""
 
 
+def _examples(lines: Sequence[str]) -> str:
+    """The end of a command's help: a paragraph each, which Rich and plain help keep as a line each."""
+    return "\n\n".join(["Examples:", *lines])
+
+
 for _name, _module in COMMANDS.items():
-    app.command(_name)(importlib.import_module(f"{__package__}.{_module}").command)
+    _found = importlib.import_module(f"{__package__}.{_module}")
+    app.command(_name, epilog=_examples(_found.EXAMPLES))(_found.command)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("tokens", "chosen", "fraction", "mass", "selected", "overlap")
 Method = Annotated[str, typer.Option("--method", help="A key of METHODS, such as clip_cov or kl_cov_7b.")]
+EXAMPLES = ("entropylab replay sample_logs/start-a/clip_cov-s0 --method kl_cov_7b",)
 
 
 def command(paths: Paths, method: Method, steps: Steps = None, json: Json = False) -> None:

@@ -1,4 +1,4 @@
-"""``entropylab report``: one self-contained HTML file about one or more runs."""
+"""``entropylab report``: one HTML file, or Markdown with figures, about one or more runs."""
 
 from __future__ import annotations
 
@@ -7,26 +7,41 @@ from typing import Annotated
 import typer
 
 from entropylab.plots.labels import run_labels
+from entropylab.report.formats import Format
 
 from .outcomes import problems, tell_problems
 from .output import FINDINGS, OK, print_json, say
 from .sources import Json, Paths, load_runs
 
+EXAMPLES = (
+    "entropylab report sample_logs/start-a -o report.html",
+    "entropylab report sample_logs/rare-x -o rare-x.md",
+)
+
 
 def command(
     paths: Paths,
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")
-    ] = "report.html",
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to write; default: report.html or report.md."
+        ),
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="Default: by FILE's ending. With md the figures are SVG files beside it."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write one HTML file: summary, figures with captions, methods, settings and data problems."""
+    """Write one HTML file, or Markdown: summary, figures, methods, settings and data problems."""
     from entropylab.report.build import write_report
     from entropylab.report.findings import gather
 
     runs = load_runs(paths)
     findings = gather(runs)
-    written = write_report(findings, output)
+    written = write_report(findings, output or f"report.{form or Format.HTML}", form)
     labels = run_labels(runs)
     damage = {labels[str(run.path)]: problems(run) for run in runs}
     missing = [f"{one.label}: {one.missing}" for one in findings.all() if one.missing]

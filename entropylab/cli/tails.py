@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 COLUMNS = ("tokens", "top .2 %", "top 2 %", "top 20 %", "all", "top 2 % share")
 TITLE = "Mean covariance (nats x advantage) of the top tokens, share of the top 2 % in the positive mass"
+EXAMPLES = (
+    "entropylab tails sample_logs/start-a/baseline-s0",
+    "entropylab tails sample_logs/start-a/baseline-s0 --steps 0-19 --json",
+)
 
 
 def command(paths: Paths, steps: Steps = None, json: Json = False) -> None:

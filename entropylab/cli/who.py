@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 COLUMNS = ("tokens", "selected", "of all", "of the top 2 %", "of the selected")
 TITLE = "Share of rare tokens with below-average advantage: of all, the top 2 %, the selected"
 QUADRANT = "low_below"
+EXAMPLES = (
+    "entropylab who sample_logs/start-a/clip_cov-s0",
+    "entropylab who sample_logs/start-a --steps 0-39",
+)
 
 
 def command(paths: Paths, steps: Steps = None, json: Json = False) -> None:

@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .figure import MUTED, WIDE, look, new_figure, placeholder
 from .style import BLUE, LIGHT, VERMILLION
+from .text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,8 @@ QUADRANT_NAMES = {
 }
 LISTED = 8
 """Token strings in the list of the enriched ones."""
+TOKEN_LENGTH = 24
+"""Characters of a token string that is shown in full."""
 
 
 def draw_attribution(result: Attribution, ax: Axes | None = None) -> Axes:
@@ -92,7 +95,8 @@ def draw_enrichment(result: Attribution, ax: Axes, *, name: str = "top 2 %") -> 
         rows["enrichment"], range(len(rows)), xerr=errors, fmt="o", color=SETS[name][1], elinewidth=0.8
     )
     labels = [
-        f"id {i}" if t is None else repr(t) for t, i in zip(rows["token"], rows["token_id"], strict=True)
+        f"id {i}" if t is None else repr(shorten(t, TOKEN_LENGTH))
+        for t, i in zip(rows["token"], rows["token_id"], strict=True)
     ]
     ax.set_yticks(range(len(rows)), [label.replace("$", r"\$") for label in labels])
     ax.set_ylim(-0.6, len(rows) - 0.4)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .figure import MUTED, look, marker_of, new_figure
 from .style import method_label, run_style
+from .text import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,9 @@ def _draw_method(comparison: Comparison, rows: pd.DataFrame, method: str, shift:
         ax.plot(seeds, np.full(len(seeds), level), "o", color=style.color, alpha=0.3, markersize=2.5)
     errors = np.vstack([rows[value] - rows["low"], rows["high"] - rows[value]])
     settings: dict[str, Any] = {"color": style.color, "markersize": 4, "elinewidth": 1}
-    ax.errorbar(rows[value], y, xerr=errors, fmt=marker_of(style), label=method_label(method), **settings)
+    ax.errorbar(
+        rows[value], y, xerr=errors, fmt=marker_of(style), label=drawn(method_label(method)), **settings
+    )
 
 
 def seed_values(comparison: Comparison, method: str, metric: str) -> np.ndarray:

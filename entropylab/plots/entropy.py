@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .figure import GHOST_WIDTH, WIDE, band, line_kwargs, look, marker_of, new_figure, placeholder
 from .series import Line, evaluation_lines, step_lines
 from .style import GHOST
+from .text import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ def _draw_line(line: Line, ax: Axes) -> None:
         ax.plot(raw["step"], raw["value"], color=style.color, alpha=GHOST, linewidth=GHOST_WIDTH)
     if line.seeds > 1:
         band(ax, frame["step"], frame["low"], frame["high"], style.color)
-    ax.plot(frame["step"], frame["value"], label=line.label, **line_kwargs(style), **marker)
+    ax.plot(frame["step"], frame["value"], label=drawn(line.label), **line_kwargs(style), **marker)
 
 
 def draw_entropy(runs: Sequence[Run], ax: Axes) -> Axes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,12 +104,22 @@ def draw(function: Any, result: Any, *, width: float = NARROW, height: float = 2
 
 def to_svg(figure: Figure) -> str:
     """The figure as an ``<svg>`` element for a page: text as text, ink in the page's colour, stable ids."""
-    buffer = io.StringIO()
-    with look():
-        figure.savefig(buffer, format="svg", transparent=True, metadata=UNDATED)
-    text = buffer.getvalue()
+    text = _svg(figure, transparent=True)
     text = text[text.index("<svg") :]
     return text.replace(INK, "currentColor").replace(MUTED, "var(--muted, #5a6a79)")
+
+
+def svg_file(figure: Figure) -> str:
+    """The figure as the text of an SVG file, on white; equal data give equal text."""
+    return _svg(figure)
+
+
+def _svg(figure: Figure, **settings: Any) -> str:
+    buffer = io.StringIO()
+    with look(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # text stays text: the viewer has its own fonts
+        figure.savefig(buffer, format="svg", metadata=UNDATED, **settings)
+    return buffer.getvalue()
 
 
 def save(figure: Figure, path: str | Path) -> None:

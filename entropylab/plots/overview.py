@@ -18,6 +18,7 @@ from .entropy import draw_entropy
 from .figure import INK, MUTED, WIDE, line_kwargs, look, marker_of, new_figure, note, placeholder
 from .series import by_method
 from .style import method_label, run_style
+from .text import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +99,7 @@ def _draw_concentration(groups: dict[str, list[Run]], ax: Axes) -> None:
             continue
         estimated += [] if tokens["weights"] is None else [method_label(key)]
         held = held_share(tokens["covariance"], SHARES, tokens["weights"])
-        ax.plot(SHARES, held, label=method_label(key), **line_kwargs(run_style(key, key)))
+        ax.plot(SHARES, held, label=drawn(method_label(key)), **line_kwargs(run_style(key, key)))
         if key == next(iter(groups)):
             _mark(tokens, ax)
     if not ax.lines:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from .text import one_line
+
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 """The palette of Okabe and Ito (2008), told apart with every common colour vision."""
@@ -75,7 +77,7 @@ def run_style(name: str, method: str = "unknown") -> Style:
 
 def method_label(method: str) -> str:
     """A method's label as people read it: ``clip_cov`` is "Clip-Cov", ``kl_cov_32b`` "KL-Cov 32B"."""
-    words = method.replace("-", "_")
+    words = one_line(method).replace("-", "_")
     for raw, shown in (("clip_cov", "Clip-Cov"), ("kl_cov", "KL-Cov"), ("32b", "32B"), ("7b", "7B")):
         words = words.replace(raw, shown)
     words = words.replace("_", " ").strip()

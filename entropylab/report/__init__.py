@@ -1,1 +1,1 @@
-"""The self-contained HTML report."""
+"""The self-contained report: one HTML file, or Markdown with its figures."""

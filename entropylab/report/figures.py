@@ -9,12 +9,13 @@ from entropylab.plots.attribution import attribution_figure
 from entropylab.plots.comparison import draw_comparison
 from entropylab.plots.curve import draw_curve
 from entropylab.plots.entropy import entropy_figure
-from entropylab.plots.figure import NARROW, WIDE, draw, look, new_figure, to_svg
+from entropylab.plots.figure import NARROW, WIDE, draw, look, new_figure
 from entropylab.plots.series import by_method, group_key
 from entropylab.plots.style import method_label, run_style
 from entropylab.plots.tails import tails_figure
+from entropylab.plots.text import drawn
 
-from .page import figure, paragraph
+from .blocks import Paragraph, Picture
 
 if TYPE_CHECKING:
     from entropylab.analysis.attribution import Attribution
@@ -27,7 +28,7 @@ COLUMNS = 3
 """Law panels beside each other."""
 
 
-def entropy_over_steps(findings: Findings) -> str:
+def entropy_over_steps(findings: Findings) -> Picture:
     """Entropy, accuracy and pass@8 over the steps of all runs."""
     counts = [f"{method_label(key)} {len(runs)}" for key, runs in by_method(findings.runs).items()]
     caption = (
@@ -37,10 +38,10 @@ def entropy_over_steps(findings: Findings) -> str:
         f"Runs: {', '.join(counts)}."
     )
     title = "Entropy, accuracy and pass@8 over the steps."
-    return figure(to_svg(entropy_figure(findings.runs)), title, caption, key="steps")
+    return Picture(entropy_figure(findings.runs), title, caption, key="steps")
 
 
-def laws(findings: Findings) -> Iterator[str]:
+def laws(findings: Findings) -> Iterator[Paragraph | Picture]:
     """The law of the first run of each method, side by side; a sentence where there is none."""
     shown = first_of_each(findings.law)
     fitted = [finding for finding in shown if finding.result is not None]
@@ -48,7 +49,7 @@ def laws(findings: Findings) -> Iterator[str]:
         yield _law_row(fitted[start : start + COLUMNS], f"law{start}")
     for finding in shown:
         if finding.result is None:
-            yield paragraph(f"{finding.label}: no law was fitted. {finding.missing}.")
+            yield Paragraph(f"{finding.label}: no law was fitted. {finding.missing}.")
 
 
 def first_of_each(found: Sequence[Finding]) -> list[Finding]:
@@ -60,14 +61,14 @@ def first_of_each(found: Sequence[Finding]) -> list[Finding]:
     return list(chosen.values())
 
 
-def _law_row(fitted: Sequence[Finding], key: str) -> str:
+def _law_row(fitted: Sequence[Finding], key: str) -> Picture:
     width = NARROW if len(fitted) == 1 else WIDE
     drawing, axes = new_figure(width, 2.7, ncols=len(fitted), squeeze=False)
     with look():
         for ax, finding in zip(axes[0], fitted, strict=True):
             method = group_key(finding.run) if finding.run else ""
             draw_curve(finding.result, ax, style=run_style(method, method))
-            ax.set_title(finding.label)
+            ax.set_title(drawn(finding.label))
     numbers = "; ".join(f"{finding.label} {finding.result.n_points}" for finding in fitted)
     caption = (
         "Validation accuracy at temperature 1 against exp(H), one point an evaluation, pale to full over "
@@ -75,13 +76,13 @@ def _law_row(fitted: Sequence[Finding], key: str) -> str:
         "H = 0; diamond: the ceiling b - a with its interval. Inner band: interval if the law holds; outer "
         f"band, dotted edges: over five curve shapes. Points: {numbers}."
     )
-    return figure(to_svg(drawing), "Accuracy against exp(H).", caption, key=key)
+    return Picture(drawing, "Accuracy against exp(H).", caption, key=key)
 
 
-def tails(finding: Finding, key: str) -> str:
+def tails(finding: Finding, key: str) -> Paragraph | Picture:
     """Survival, tail index and concentration of one run."""
     if finding.result is None:
-        return paragraph(f"{finding.label}: the tail is not described. {finding.missing}.")
+        return Paragraph(f"{finding.label}: the tail is not described. {finding.missing}.")
     report: TailReport = finding.result
     groups = f"{report.n_clusters:,} {report.cluster_kind}s"
     caption = (
@@ -92,13 +93,13 @@ def tails(finding: Finding, key: str) -> str:
         "Right: share of the positive covariance that the top share of the tokens holds. "
         f"Verdict: {'; '.join(report.verdict)}."
     )
-    return figure(to_svg(tails_figure(report)), "The tail of the token covariance.", caption, key=key)
+    return Picture(tails_figure(report), "The tail of the token covariance.", caption, key=key)
 
 
-def who(finding: Finding, key: str) -> str:
+def who(finding: Finding, key: str) -> Paragraph | Picture:
     """Quadrants, positions and token strings of one run."""
     if finding.result is None:
-        return paragraph(f"{finding.label}: tokens are not attributed. {finding.missing}.")
+        return Paragraph(f"{finding.label}: tokens are not attributed. {finding.missing}.")
     result: Attribution = finding.result
     caption = (
         f"{finding.label}, steps {result.steps[0]} to {result.steps[-1]}, {result.n:,} tokens of "
@@ -107,13 +108,13 @@ def who(finding: Finding, key: str) -> str:
         f"{result.level:.0%} intervals by prompts. Middle: where in the response. Right: token strings most "
         "enriched in the top 2 % by covariance, share there over share in all tokens."
     )
-    return figure(to_svg(attribution_figure(result)), "Who carries the covariance.", caption, key=key)
+    return Picture(attribution_figure(result), "Who carries the covariance.", caption, key=key)
 
 
-def comparison(finding: Finding) -> str:
+def comparison(finding: Finding) -> Paragraph | Picture:
     """Differences from the baseline."""
     if finding.result is None:
-        return paragraph(f"No comparison. {finding.missing}.")
+        return Paragraph(f"No comparison. {finding.missing}.")
     result: Comparison = finding.result
     against = "Difference from the baseline" if not result.differences.empty else "Value"
     caption = (
@@ -122,4 +123,4 @@ def comparison(finding: Finding) -> str:
         f"{result.level:.0%} t intervals over seeds, none where there is one seed."
     )
     drawing = draw(draw_comparison, result, width=WIDE * 0.72, height=2.6)
-    return figure(to_svg(drawing), "Methods beside each other.", caption, key="compare")
+    return Picture(drawing, "Methods beside each other.", caption, key="compare")

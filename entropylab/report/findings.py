@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from entropylab.errors import EntropylabError
 from entropylab.plots.labels import run_labels
 from entropylab.plots.series import by_method
+from entropylab.plots.text import one_line
 
 if TYPE_CHECKING:
     from entropylab.record.reader import Run
+
+LABEL_LENGTH = 80
+"""Characters of a run's label that is shown in full."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Findings:
 
 def gather(runs: Sequence[Run]) -> Findings:
     """Run every analysis of a report; one that lacks data leaves its reason, not an error."""
-    labels = run_labels(runs)
+    labels = {path: one_line(label, LABEL_LENGTH) for path, label in run_labels(runs).items()}
     first = [members[0] for members in by_method(runs).values()]
     return Findings(
         runs=tuple(runs),

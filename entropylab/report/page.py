@@ -1,11 +1,17 @@
-"""The frame of a report page: inline CSS for light and dark, and the few HTML pieces it is made of."""
+"""The frame of a report page, style and script inline, and the few HTML pieces it is made of."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from html import escape
+from html import escape as html_escape
 from importlib import resources
+
+from entropylab.plots.text import shorten, visible
+
+from .blocks import LONGEST
 
 PIXELS = 1.6
 """Pixels on the page for each point of a drawing."""
@@ -14,24 +20,41 @@ LEAST = 0.75
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """A whole HTML document without a script and without anything fetched."""
+    """A whole HTML document that fetches nothing and whose one script sorts tables.
+
+    Its policy lets a browser run this script and no other, whatever the body holds.
+    """
+    script = _resource("sort.js")
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{_css()}</style>\n</head>\n<body>\n<main>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{_resource('page.css')}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
+        + f"\n</main>\n<script>{script}</script>\n</body>\n</html>\n"
     )
+
+
+def escape(text: str) -> str:
+    """Plain text as HTML: no mark-up, nothing invisible, nothing endless is left in it."""
+    return html_escape(visible(shorten(text, LONGEST)))
+
+
+def heading(level: int, text: str) -> str:
+    """A heading of plain text."""
+    return f"<h{level}>{escape(text)}</h{level}>"
+
+
+def fold_title(text: str) -> str:
+    """The visible line of something folded."""
+    return f"<summary>{escape(text)}</summary>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph of plain text."""
     return f"<p{_class(kind)}>{escape(text)}</p>"
-
-
-def paragraphs(text: str, kind: str = "") -> str:
-    """Each line of plain text as a paragraph."""
-    return "\n".join(paragraph(line, kind) for line in text.splitlines() if line.strip())
 
 
 def figure(svg: str, title: str, caption: str, *, key: str) -> str:
@@ -43,7 +66,7 @@ def figure(svg: str, title: str, caption: str, *, key: str) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False) -> str:
     """A table; the first column is text, the others numbers unless ``text``."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     cell = '<td class="long">' if text else "<td>"
     body = "\n".join(
         "<tr>" + "".join(f"{cell}{_two_lines(value)}</td>" for value in row) + "</tr>" for row in rows
@@ -58,8 +81,8 @@ def _two_lines(value: str) -> str:
     return f"{first}<br><small>{second}</small>" if second else first
 
 
-def _css() -> str:
-    return resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _class(kind: str) -> str:

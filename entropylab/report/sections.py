@@ -1,10 +1,9 @@
-"""The sections of a report, top to bottom, as pieces of HTML."""
+"""The sections of a report, top to bottom, as blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from entropylab.plots.series import by_method
 from entropylab.plots.style import method_label
 
 from . import figures
-from .page import paragraph, paragraphs, table
+from .blocks import Block, Fold, Heading, Paragraph, Summary, Table, lines, table
 from .settings import split_settings
 from .story import limits, story
 
@@ -26,29 +25,28 @@ LARGEST_RUNS_TABLE = 40
 """Runs up to which each gets a row of its own."""
 
 
-def head(findings: Findings) -> Iterator[str]:
+def head(findings: Findings) -> Iterator[Block]:
     """Title and byline."""
     methods = [method_label(key) for key in by_method(findings.runs)]
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     runs = len(findings.runs)
-    yield f"<h1>{escape('Entropy report: ' + ', '.join(methods[:6]))}</h1>"
-    yield paragraph(f"{runs} run{'s' * (runs != 1)}, written {when} by entropylab {__version__}", "byline")
+    yield Heading(1, f"Entropy report: {', '.join(methods[:6])}")
+    yield Paragraph(f"{runs} run{'s' * (runs != 1)}, written {when} by entropylab {__version__}", "byline")
 
 
-def summary_section(findings: Findings) -> Iterator[str]:
+def summary_section(findings: Findings) -> Iterator[Block]:
     """Half a page to quote: three sentences, the limits, and a table of the methods."""
-    sentences = [*story(findings), limits(findings)]
-    yield '<div class="summary">' + "\n".join(paragraph(text) for text in sentences) + "</div>"
+    yield Summary((*story(findings), limits(findings)))
     if findings.comparison.result is not None:
         yield _methods_table(findings.comparison.result.methods)
-    yield paragraph(
+    yield Paragraph(
         "Entropy in nats (last 10 steps); accuracies on the validation split (last 4 evaluations), means "
         "over runs with 95 % intervals over seeds where there are two or more.",
         "note",
     )
 
 
-def _methods_table(methods: pd.DataFrame) -> str:
+def _methods_table(methods: pd.DataFrame) -> Table:
     names = (
         "entropy_start",
         "entropy_end",
@@ -74,23 +72,23 @@ def _cell(row: pd.Series) -> str:
     )
 
 
-def figures_section(findings: Findings) -> Iterator[str]:
+def figures_section(findings: Findings) -> Iterator[Block]:
     """Every figure, or a sentence in its place."""
-    yield "<h2>Entropy and performance</h2>"
+    yield Heading(2, "Entropy and performance")
     yield figures.entropy_over_steps(findings)
     if len(findings.runs) > 1:
         yield figures.comparison(findings.comparison)
-    yield "<h2>The entropy-performance law</h2>"
+    yield Heading(2, "The entropy-performance law")
     yield from figures.laws(findings)
     yield from _law_table(findings)
-    yield "<h2>The covariance of tokens</h2>"
+    yield Heading(2, "The covariance of tokens")
     for place, (tails, who) in enumerate(zip(findings.tails, findings.who, strict=True)):
-        yield f"<h3>{escape(tails.label)}</h3>"
+        yield Heading(3, tails.label)
         yield figures.tails(tails, f"tails{place}")
         yield figures.who(who, f"who{place}")
 
 
-def _law_table(findings: Findings) -> Iterator[str]:
+def _law_table(findings: Findings) -> Iterator[Block]:
     fitted = [finding for finding in findings.law if finding.result is not None][:LARGEST_RUNS_TABLE]
     if not fitted:
         return
@@ -98,11 +96,11 @@ def _law_table(findings: Findings) -> Iterator[str]:
     yield table(columns, [[finding.label, *_law_row(finding.result)] for finding in fitted])
     for finding in fitted:
         if finding.result.withheld:
-            yield paragraph(f"{finding.label}: interval withheld, {finding.result.withheld}.", "note")
-    yield "<details><summary>The fits in words</summary>"
+            yield Paragraph(f"{finding.label}: interval withheld, {finding.result.withheld}.", "note")
+    words: list[Block] = []
     for finding in fitted:
-        yield f"<h3>{escape(finding.label)}</h3>{paragraphs(finding.result.summary(), 'note')}"
-    yield "</details>"
+        words += [Heading(3, finding.label), *lines(finding.result.summary(), "note")]
+    yield Fold("The fits in words", tuple(words))
 
 
 def _law_row(fit: Any) -> list[str]:
@@ -115,50 +113,49 @@ def _bounds(bounds: tuple[float, float] | None) -> str:
     return "withheld" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f}"
 
 
-def methods_section() -> Iterator[str]:
+def methods_section() -> Iterator[Block]:
     """How the numbers were made."""
-    yield "<h2>Methods</h2>"
+    yield Heading(2, "Methods")
     text = resources.files(__package__).joinpath("methods.txt").read_text(encoding="utf-8")
     for block in text.strip().split("\n\n"):
         heading, _, words = block.partition("\n")
-        yield f"<h3>{escape(heading)}</h3>"
-        yield paragraph(" ".join(words.split()))
+        yield Heading(3, heading)
+        yield Paragraph(" ".join(words.split()))
 
 
-def settings_section(findings: Findings) -> Iterator[str]:
+def settings_section(findings: Findings) -> Iterator[Block]:
     """What the runs share and in what they differ."""
-    yield "<h2>Settings</h2>"
+    yield Heading(2, "Settings")
     shared, different = split_settings([run.config for run in findings.runs])
     if different:
         labels = [findings.labels[str(run.path)] for run in findings.runs]
-        yield paragraph("What differs between the runs:")
+        yield Paragraph("What differs between the runs:")
         yield table(["setting", *labels], [[name, *values] for name, values in different], text=True)
     if shared:
-        yield "<details><summary>Settings that all runs share</summary>"
-        yield table(["setting", "value"], list(shared.items()), text=True)
-        yield "</details>"
+        values = table(["setting", "value"], shared.items(), text=True)
+        yield Fold("Settings that all runs share", (values,))
     if not shared and not different:
-        yield paragraph("No settings were recorded.")
+        yield Paragraph("No settings were recorded.")
 
 
-def data_section(findings: Findings) -> Iterator[str]:
+def data_section(findings: Findings) -> Iterator[Block]:
     """Problems of the data, by name."""
-    yield "<h2>Data</h2>"
+    yield Heading(2, "Data")
     rows = [
         [findings.labels[str(run.path)], problem.kind, str(problem.path), problem.message]
         for run in findings.runs
         for problem in run.problems()
     ]
     if rows:
-        yield paragraph(
+        yield Paragraph(
             f"{len(rows)} problem{'s' * (len(rows) != 1)}; the numbers above rest on what is whole."
         )
         yield table(["run", "kind", "file", "what it is and how to mend it"], rows, text=True)
     else:
-        yield paragraph("No problems: every step is whole and every file reads.")
+        yield Paragraph("No problems: every step is whole and every file reads.")
     if findings.comparison.result is not None:
         for warning in findings.comparison.result.warnings:
-            yield paragraph(f"Note: {warning}.", "note")
+            yield Paragraph(f"Note: {warning}.", "note")
     yield table(
         ["run", "folder", "id"],
         [[findings.labels[str(r.path)], str(r.path), r.id] for r in findings.runs],
