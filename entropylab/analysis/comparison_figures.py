@@ -85,6 +85,6 @@ def _warnings(run: Run, row: dict[str, Any], evaluations: pd.DataFrame) -> list[
         notes.append(f"{run.name} holds no whole step, so its entropy and covariance are missing")
     elif np.isnan(row["entropy_end"]):
         notes.append(f"{run.name} holds no entropy")
-    if run.problems(pages=False):
+    if run.problems(rows=False):
         notes.append(f"{run.name} has incomplete data: see its problems()")
     return notes

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -40,7 +43,7 @@ def dynamics_series(run: Run) -> pd.DataFrame:
     neighbour = frame["step"].shift(-1) - frame["step"] == 1
     frame["between"] = (frame["entropy"] - frame["entropy"].shift(-1)).where(neighbour)
     frame["token_npg"] = _column(steps, "covariance_mean")
-    rows = [_of_step(run, step) for step in run.token_steps()]
+    rows = [_of_step(*one) for one in _frames(run)]
     forms = pd.DataFrame(rows, columns=["step", *list(PREDICTORS)[1:], "estimated"])
     found = frame.merge(forms, on="step", how="left")
     return found.assign(estimated=found["estimated"].eq(True))
@@ -52,8 +55,25 @@ def _column(steps: pd.DataFrame, name: str) -> Floats:
     return steps[name].to_numpy(dtype=np.float64)
 
 
-def _of_step(run: Run, step: int) -> tuple[float | bool, ...]:
-    frame = pa.Table.from_batches(list(run.tokens([step], _COLUMNS))).to_pandas()
+def _frames(run: Run) -> Iterator[tuple[int, pd.DataFrame]]:
+    """The token rows of each step, in one pass over the log that holds one step at a time."""
+    held = run.token_steps()
+    if not held:
+        return
+    parts: list[pa.RecordBatch] = []
+    step = held[0]
+    for batch in run.tokens(columns=_COLUMNS):
+        steps = batch["step"].to_numpy()
+        edges = [0, *(np.flatnonzero(np.diff(steps)) + 1), len(steps)]
+        for first, last in pairwise(edges):
+            if last > first and steps[first] != step:
+                yield step, pa.Table.from_batches(parts).to_pandas()
+                parts, step = [], int(steps[first])
+            parts.append(batch.slice(first, last - first))
+    yield step, pa.Table.from_batches(parts).to_pandas()
+
+
+def _of_step(step: int, frame: pd.DataFrame) -> tuple[float | bool, ...]:
     logprob = frame["old_logprob"].fillna(frame["logprob"]).to_numpy(np.float64)
     advantage = frame["advantage"].to_numpy(np.float64)
     weight = frame["sampling_weight"].fillna(1.0).to_numpy(np.float64)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+_PLAIN = (float, int)
 _MOMENT_BOUNDS = (1e39, 1e100, 1e250, 1e250)
 """Of mean, m2, m3 and m4: far above those of 2^53 values of float32, and no product of theirs overflows."""
 
@@ -29,7 +30,7 @@ def number(found: object, name: str, bound: float = sys.float_info.max) -> float
 def numbers(value: Mapping[str, Any], name: str) -> dict[str, float | None]:
     """An object of numbers or nulls."""
     found = mapping(value, name)
-    if all(x is None or (type(x) is float and abs(x) <= sys.float_info.max) for x in found.values()):
+    if all(x is None or (type(x) in _PLAIN and abs(x) <= sys.float_info.max) for x in found.values()):
         return dict(found)
     return {key: None if x is None else number(x, f"{name}[{key!r}]") for key, x in found.items()}
 
