@@ -19,6 +19,7 @@ MAX_POINTS = 1000
 
 INK = {False: "#4A4E57", True: "#C9C7C2"}
 """Text of the axes by dark: a contrast of more than 7 against Streamlit's pages."""
+FONT = "'Source Sans', 'Source Sans Pro', sans-serif"
 CLEAR = "rgba(0,0,0,0)"
 GRID = "rgba(128,128,128,0.16)"
 AXIS = "rgba(128,128,128,0.55)"
@@ -39,13 +40,10 @@ def draw(figure: go.Figure, key: str, place: Any = st, *, data: pd.DataFrame | N
 
     data: the exact numbers, where the figure holds a thinned or shaped form of them.
     """
-    ink = INK[is_dark()]
-    for axes in (figure.update_xaxes, figure.update_yaxes):
-        axes(tickfont={"color": ink}, title={"font": {"color": ink}})
-    figure.update_layout(font={"color": ink}, legend={"font": {"color": ink}})
+    figure.layout.font.color = INK[is_dark()]
     picture = {"format": st.session_state.get("picture", "svg"), "filename": f"entropylab-{key}", "scale": 2}
     box = place.container(gap=None)
-    box.plotly_chart(figure, config=CONFIG | {"toImageButtonOptions": picture}, key=key)
+    box.plotly_chart(figure, config=CONFIG | {"toImageButtonOptions": picture}, key=key, theme=None)
     box.download_button(
         "CSV",
         partial(_csv, figure, data),
@@ -89,19 +87,6 @@ def sequential(dark: bool) -> list[list[object]]:
 
 def empty_figure(height: int = 260) -> go.Figure:
     """A figure with the common layout: clear background, quiet grid, room only where text stands."""
-    figure = go.Figure()
-    figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 12, "t": 34, "b": 8},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        font={"size": 12},
-        hovermode="x unified",
-        hoverlabel={"font": {"size": 12}},
-        showlegend=False,
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
-        dragmode="zoom",
-    )
     axis = {
         "showline": True,
         "linecolor": AXIS,
@@ -114,9 +99,22 @@ def empty_figure(height: int = 260) -> go.Figure:
         "automargin": True,
         "title": {"standoff": 10, "font": {"size": 12}},
     }
-    figure.update_xaxes(**axis, showgrid=False)
-    figure.update_yaxes(**axis)
-    return figure
+    layout = {
+        "height": height,
+        "margin": {"l": 8, "r": 12, "t": 34, "b": 8},
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "font": {"size": 12, "family": FONT},
+        "hovermode": "x unified",
+        "hoverlabel": {"font": {"size": 12}},
+        "showlegend": False,
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
+        "dragmode": "zoom",
+        "template": "none",
+        "xaxis": axis | {"showgrid": False},
+        "yaxis": axis,
+    }
+    return go.Figure(layout=layout)
 
 
 def title(figure: go.Figure, text: str) -> go.Figure:

@@ -29,7 +29,7 @@ NO_RUNS = (
 
 def main() -> None:
     """Draw the sidebar and the page that the URL names."""
-    st.set_page_config(page_title="entropylab", page_icon=":material/blur_on:", layout="wide")
+    st.set_page_config(page_title="entropylab", page_icon=page_style.ICON, layout="wide")
     page_style.apply()
     page = st.navigation(
         [st.Page(path, title=title, icon=icon, default=path == PAGES[0][0]) for path, title, icon in PAGES],

@@ -7,10 +7,14 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 import streamlit as st
 
 from entropylab.plots.style import Style
+
+ICON = str(Path(__file__).with_name("icon.svg"))
+"""The page's icon, beside the code: one that is named would be fetched from outside."""
 
 _SHEET = """
 <style>

@@ -21,6 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,13 @@ def drawn(page: Any, charts: int) -> None:
     page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {charts}")
 
 
+def switch(page: Any, name: str, charts: int) -> None:
+    """Follow the link to another page and wait for it."""
+    page.get_by_role("link", name=name, exact=True).click()
+    page.wait_for_timeout(50)
+    drawn(page, charts)
+
+
 def timed(action: Any) -> float:
     """Seconds."""
     start = time.perf_counter()
@@ -112,10 +120,7 @@ def session(browser: Any, root: Path) -> dict[str, float]:
         found = {"first page": timed(lambda: (page.goto(address), drawn(page, PAGES["Overview"])))}
         for again in ("", " again"):
             for name, charts in PAGES.items():
-                link = page.get_by_role("link", name=name, exact=True)
-                found[name + again] = timed(
-                    lambda: (link.click(), page.wait_for_timeout(50), drawn(page, charts))
-                )  # noqa: B023
+                found[name + again] = timed(partial(switch, page, name, charts))
         status = Path(f"/proc/{process.pid}/status").read_text()
         found["server MiB"] = next(
             int(x.split()[1]) / 1024 for x in status.splitlines() if x.startswith("VmHWM")

@@ -137,7 +137,11 @@ def _standing(label: str, found: Health) -> dict[str, object]:
 def tiles(entry: Entry) -> None:
     """Where one run stands now, beside where it began."""
     color = run_picker.style_of(entry).color
-    shown = [_tile(quantity, series[entry], color) for quantity, series in quantities.found_in([entry])]
+    shown = [
+        _tile(quantity, series[entry], color)
+        for quantity, series in quantities.found_in([entry])
+        if quantity != quantities.SELECTED or series[entry]["value"].any()
+    ]
     found = run_data.health(entry)
     if found.gain_used is not None:
         gain = Tile("Gain used", share(found.gain_used), ["of what the law allows down to H = 0"], (), color)

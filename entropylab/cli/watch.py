@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -25,6 +26,8 @@ BARS = "▁▂▃▄▅▆▇█"
 SPARK = 8
 TEXT = ("run", "entropy", "state")
 COLUMNS = ("run", "step", "entropy", "now", "left", "half-life", "accuracy", "state")
+
+EXAMPLES = ("entropylab watch runs/demo", "entropylab watch sample_logs/rare-x --once")
 
 
 def command(
@@ -50,7 +53,7 @@ def command(
         with Live(screen(runs, look(runs)), console=out, auto_refresh=False) as live:
             while True:
                 time.sleep(every)
-                runs = load_runs(paths) if len(paths) else runs
+                runs = load_runs(paths)
                 live.update(screen(runs, look(runs)), refresh=True)
     except KeyboardInterrupt:
         say("Stopped watching; the runs go on.")
@@ -91,8 +94,6 @@ def _health(run: Run) -> Health:
 
 
 def _with_alerts(outcome: Outcome) -> Outcome:
-    from dataclasses import replace
-
     alerts = () if outcome.result is None else outcome.result.alerts
     return replace(outcome, findings=tuple(alert.message for alert in alerts))
 

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+import entropylab as el
 
 from .conftest import APP, VIEWS
 
@@ -101,22 +104,139 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+class Visit:
+    """One page in the browser, and what it asked for or complained of that it should not have."""
+
+    def __init__(self, browser: Any, width: int) -> None:
+        scheme = "dark" if width == 420 else "light"
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.faults: list[str] = []
+        self.page.on("request", self._asked)
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")):
+            self.faults.append(f"asked for {request.url}")
+
+    def _said(self, message: Any) -> None:
+        """Streamlit looks for its server below the page's own path first, which is a 404 by design."""
+        at = message.location.get("url", "")
+        if message.type == "error" and "/_stcore/" not in at:
+            self.faults.append(f"{message.text} at {at}")
+
+    def settle(self, charts: int) -> None:
+        """Wait until the script has ended and the charts are drawn."""
+        self.page.get_by_text("How to read this").wait_for()
+        self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+        drawn = f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {charts}"
+        self.page.wait_for_function(drawn)
+
+    @property
+    def sentence(self) -> str:
+        return self.page.locator(".el-say").first.inner_text().strip()
+
+    def sound(self) -> None:
+        """No error box, nothing fetched from outside, no complaint in the console."""
+        assert self.page.locator('[data-testid="stException"]').count() == 0
+        assert self.faults == []
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Any]:
+    visits: list[Visit] = []
+
+    def go(url: str, charts: int, width: int = 1400) -> Visit:
+        made = Visit(browser, width)
+        visits.append(made)
+        made.page.goto(url)
+        made.settle(charts)
+        return made
+
+    yield go
+    for made in visits:
+        made.context.close()
+
+
+def place(view: str) -> str:
+    return "" if view == "overview" else view
+
+
 @pytest.mark.parametrize("width", [1400, 420])
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_page_in_the_browser(browser, address, view, width) -> None:
-    scheme = "dark" if width == 420 else "light"
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page = context.new_page()
-    page.set_default_timeout(1000 * PATIENCE)
-    page.goto(f"{address}/{'' if view == 'overview' else view}")
-    page.get_by_text("How to read this").wait_for()
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
-    page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {DRAWN[view]}")
-    assert page.locator('[data-testid="stException"]').count() == 0
-    assert page.locator('[data-testid="stAlert"]').count() == 0
-    assert page.locator(".js-plotly-plot").count() == DRAWN[view]
-    assert page.locator(".el-say").inner_text().strip()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    sidebar = page.locator('[data-testid="stSidebar"]').bounding_box()
+def test_a_page_in_the_browser(visit, address, view, width) -> None:
+    seen = visit(f"{address}/{place(view)}", DRAWN[view], width)
+    assert seen.page.locator('[data-testid="stAlert"]').count() == 0
+    assert seen.page.locator(".js-plotly-plot").count() == DRAWN[view]
+    assert seen.sentence
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    sidebar = seen.page.locator('[data-testid="stSidebar"]').bounding_box()
     assert (sidebar["x"] >= 0) == (width == 1400)
-    context.close()
+    seen.sound()
+
+
+def test_what_if_follows_its_controls_and_its_link_repeats_it(visit, address) -> None:
+    seen = visit(f"{address}/what_if?what_if=clip_cov", 3)
+    before = seen.sentence
+    seen.page.get_by_text("the highest", exact=True).click()
+    seen.page.wait_for_function(
+        "old => document.querySelector('.el-say').innerText.trim() !== old", arg=before
+    )
+    seen.settle(3)
+    after = seen.sentence
+    assert 'select="top"' in seen.page.locator("code").first.inner_text().replace("'", '"')
+    again = visit(seen.page.url, 3)
+    assert again.sentence == after
+    seen.sound()
+
+
+def test_a_response_is_coloured_and_its_group_beside_it(visit, address) -> None:
+    seen = visit(f"{address}/tokens?color=entropy", 0)
+    assert seen.page.locator(".el-text b").count() > 1
+    assert "nats" in seen.page.locator(".el-text b").first.get_attribute("title")
+    assert seen.page.locator(".el-member.el-here").count() == 1
+    seen.page.get_by_text("quadrant", exact=True).click()
+    seen.settle(0)
+    assert "gather=quadrant" in seen.page.url
+    seen.sound()
+
+
+def test_runs_in_the_link_are_the_runs_of_the_page(visit, address) -> None:
+    seen = visit(f"{address}/?runs=start-a%2Fclip_cov-s1", 6)
+    assert seen.sentence.startswith("clip_cov-s1")
+    seen.page.get_by_role("link", name="Law", exact=True).click()
+    seen.page.wait_for_selector("text=Fit on the first evaluations")
+    seen.settle(1)
+    assert seen.sentence.startswith("clip_cov-s1")
+    seen.sound()
+
+
+def test_a_chart_is_downloaded_as_csv(visit, address) -> None:
+    seen = visit(f"{address}/curves", 3)
+    with seen.page.expect_download() as waiting:
+        seen.page.get_by_text("CSV").first.click()
+    head, *rows = Path(waiting.value.path()).read_text().splitlines()
+    assert {"step", "tokens", "value", "run"} <= set(head.split(","))
+    assert len(rows) > 14
+
+
+def record(recorder: el.Recorder, step: int) -> None:
+    rng = np.random.default_rng(step)
+    inputs = {"logprobs": -rng.exponential(size=(4, 5)), "advantages": rng.normal(size=4)}
+    recorder.record(step, **inputs, mask=np.ones((4, 5), bool), entropy=rng.random((4, 5)))
+
+
+def test_a_run_under_way_is_followed(visit, address, runs) -> None:
+    with el.Recorder(runs / "growing", method="baseline") as recorder:
+        for step in range(3):
+            record(recorder, step)
+        recorder.flush()
+        seen = visit(f"{address}/?runs=growing&live=true", 3)
+        assert "at step 2" in seen.sentence
+        for step in range(3, 6):
+            record(recorder, step)
+        recorder.flush()
+        seen.page.wait_for_function("document.querySelector('.el-say').innerText.includes('step 5')")
+    seen.sound()
