@@ -60,8 +60,9 @@ sample-logs: $(READY) ## train the runs of sample_logs/ again
 certify: $(READY) ## simulate coverage and size of the analysis into docs/certification.md (minutes)
 	$(BIN)/python docs/certify.py
 
-pictures: $(READY) ## draw the pictures of the docs from sample_logs/
+pictures: $(READY) ## draw the pictures of the docs from sample_logs/ (those of the dashboard need Chromium)
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/screenshots.py
 
 commands: $(READY) ## write docs/commands.md from the help of every command
 	$(BIN)/python docs/commands.py

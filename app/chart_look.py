@@ -35,15 +35,22 @@ def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def draw(figure: go.Figure, key: str, place: Any = st, *, data: pd.DataFrame | None = None) -> None:
+def draw(
+    figure: go.Figure, key: str, place: Any = st, *, data: pd.DataFrame | None = None, pick: bool = False
+) -> float | None:
     """Put a figure on the page, its text in the ink of the page, and a link to what it shows as CSV.
 
-    data: the exact numbers, where the figure holds a thinned or shaped form of them.
+    data: the exact numbers, where the figure holds a thinned or shaped form of them. pick: whether a click on
+    a point is told; the answer is its x, None without one.
     """
     figure.layout.font.color = INK[is_dark()]
     picture = {"format": st.session_state.get("picture", "svg"), "filename": f"entropylab-{key}", "scale": 2}
     box = place.container(gap=None)
-    box.plotly_chart(figure, config=CONFIG | {"toImageButtonOptions": picture}, key=key, theme=None)
+    config = CONFIG | {"toImageButtonOptions": picture}
+    picking = {"on_select": "rerun", "selection_mode": "points"} if pick else {}
+    if pick:
+        _make_pickable(figure)
+    state = box.plotly_chart(figure, config=config, key=key, theme=None, **picking)
     box.download_button(
         "CSV",
         partial(_csv, figure, data),
@@ -54,6 +61,21 @@ def draw(figure: go.Figure, key: str, place: Any = st, *, data: pd.DataFrame | N
         type="tertiary",
         icon=":material/download:",
     )
+    points = state["selection"]["points"] if pick else []
+    return float(points[0]["x"]) if points else None
+
+
+def _make_pickable(figure: go.Figure) -> None:
+    """Give the lines points that show once they are chosen: plotly chooses no point of a bare line."""
+    hidden = {"marker": {"opacity": 0}}
+    for trace in figure.data:
+        if trace.mode == "lines" and trace.hoverinfo != "skip":
+            trace.update(
+                mode="lines+markers",
+                marker={"size": 8, "opacity": 0, "color": trace.line.color},
+                selected={"marker": {"opacity": 1}},
+                unselected=hidden,
+            )
 
 
 def _csv(figure: go.Figure, data: pd.DataFrame | None) -> bytes:

@@ -27,7 +27,7 @@ SHEET = """
 .el-text i { opacity: .45; font-style: normal; font-size: .8em; padding: 0 .2em; }
 .el-strip { display: flex; border: 1px solid rgba(128,128,128,.28); height: 14px; border-radius: 3px; overflow: hidden; margin: .1rem 0; }
 .el-strip s { flex: 1; min-width: 0; text-decoration: none; }
-.el-member { display: grid; grid-template-columns: 13rem 1fr; gap: .6rem; align-items: center; font-size: .8rem; }
+.el-member { display: grid; grid-template-columns: 15.5rem 1fr; gap: .6rem; align-items: center; font-size: .8rem; }
 .el-member.el-here { font-weight: 600; }
 @media (max-width: 640px) { .el-member { grid-template-columns: 1fr; gap: .1rem; } }
 </style>

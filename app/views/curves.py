@@ -26,6 +26,7 @@ from its lowest to its highest run: the spread that was seen, not an interval. U
 over the steps set in the sidebar, over its raw values.
 
 * A **logarithmic** axis shows a constant rate of decay as a straight line; values of 0 and below are then left out.
+* **Click a point** to open the responses of its step.
 * Lines are thinned on screen to their lowest and highest points; **CSV** below a panel holds every value.
 """
 USUAL = ("entropy_token_mean", "validation/accuracy", "covariance_mean")
@@ -66,7 +67,16 @@ def panels(chosen: Picked, names: list[str], *, log: bool) -> None:
         places = st.columns(COLUMNS)
         for place, i in zip(places, range(row, min(row + COLUMNS, len(figures))), strict=False):
             name, _, series = found[i]
-            draw(figures[i], f"curve_{name}", place, data=_table(chosen, series))
+            x = draw(figures[i], f"curve_{name}", place, data=_table(chosen, series), pick=True)
+            if x is not None and chosen.x == "steps":
+                _to_tokens(int(x), name, place)
+
+
+def _to_tokens(step: int, name: str, place: st.delta_generator.DeltaGenerator) -> None:
+    """From a point of a chart to the responses of its step."""
+    if place.button(f"Open the tokens of step {step}", key=f"open_{name}", icon=":material/notes:"):
+        st.session_state["step"] = step
+        st.switch_page("views/tokens.py")
 
 
 def _names(entries: tuple[Entry, ...]) -> list[str]:

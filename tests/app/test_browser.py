@@ -240,3 +240,20 @@ def test_a_run_under_way_is_followed(visit, address, runs) -> None:
         recorder.flush()
         seen.page.wait_for_function("document.querySelector('.el-say').innerText.includes('step 5')")
     seen.sound()
+
+
+def test_a_click_on_a_curve_opens_the_tokens_of_its_step(visit, address) -> None:
+    seen = visit(f"{address}/curves", 3)
+    box = seen.page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+    seen.page.mouse.move(box["x"] + box["width"] / 2 - 5, box["y"] + box["height"] / 2)
+    seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    seen.page.wait_for_timeout(300)
+    seen.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    link = seen.page.get_by_text("Open the tokens of step")
+    link.wait_for()
+    step = int(link.inner_text().split()[-1])
+    link.click()
+    seen.page.wait_for_selector(".el-text")
+    seen.settle(0)
+    assert f"step {step}:" in seen.sentence
+    seen.sound()
