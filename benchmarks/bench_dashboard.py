@@ -29,6 +29,7 @@ import numpy as np
 from measure import keep
 
 import entropylab as el
+from entropylab.cli.dashboard import PATHS_VARIABLE, streamlit_command
 
 RUNS, STEPS, ROUNDS = 5, 2000, 3
 APP = Path(__file__).parents[1] / "app" / "main.py"
@@ -59,24 +60,13 @@ def write_runs(folder: Path) -> None:
 
 
 @contextmanager
-def server(root: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+def server(root: Path, app: Path = APP) -> Iterator[tuple[str, subprocess.Popen]]:
     """The app on a free port, ready to answer."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = {"headless": "true", "address": "127.0.0.1", "fileWatcherType": "none", "port": port}
-    flags = [part for key, value in options.items() for part in (f"--server.{key}", str(value))]
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        str(APP),
-        *flags,
-        "--browser.gatherUsageStats",
-        "false",
-    ]
-    environment = {**os.environ, "ENTROPYLAB_PATHS": str(root)}
+    command = streamlit_command(app, port=port, headless=True, address="127.0.0.1")
+    environment = {**os.environ, PATHS_VARIABLE: str(root)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
@@ -112,8 +102,31 @@ def timed(action: Any) -> float:
     return time.perf_counter() - start
 
 
+BARE = """
+import plotly.graph_objects as go
+import streamlit as st
+for i in range(6):
+    st.plotly_chart(go.Figure(go.Scatter(y=list(range(1000)))), key=str(i), theme=None)
+st.expander("How to read this")
+"""
+"""The floor: six lines of 1,000 points and nothing else."""
+
+
+def bare_session(browser: Any, folder: Path) -> dict[str, float]:
+    """The first page of a bare Streamlit app of six charts, and that of a second reader."""
+    app = folder / "bare.py"
+    app.write_text(BARE)
+    found = {}
+    with server(folder, app) as (address, _):
+        for name in ("bare first page", "bare first page of a second reader"):
+            page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+            page.set_default_timeout(120_000)
+            found[name] = timed(lambda page=page: (page.goto(address), drawn(page, 6)))
+    return found
+
+
 def session(browser: Any, root: Path) -> dict[str, float]:
-    """One server and one reader: the first page, every page once, and again."""
+    """One server, one reader: the first page, every page once, and again; then a second reader."""
     with server(root) as (address, process):
         page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
         page.set_default_timeout(120_000)
@@ -121,6 +134,9 @@ def session(browser: Any, root: Path) -> dict[str, float]:
         for again in ("", " again"):
             for name, charts in PAGES.items():
                 found[name + again] = timed(partial(switch, page, name, charts))
+        second = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+        second.set_default_timeout(120_000)
+        found["first page of a second reader"] = timed(lambda: (second.goto(address), drawn(second, 6)))
         status = Path(f"/proc/{process.pid}/status").read_text()
         found["server MiB"] = next(
             int(x.split()[1]) / 1024 for x in status.splitlines() if x.startswith("VmHWM")
@@ -138,7 +154,7 @@ def main() -> None:
         for run in el.open_runs(root):
             run.steps(), run.problems(rows=False)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        rounds = [session(browser, root) for _ in range(ROUNDS)]
+        rounds = [session(browser, root) | bare_session(browser, Path(folder)) for _ in range(ROUNDS)]
         browser.close()
     figures: dict[str, object] = {
         name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]

@@ -67,11 +67,12 @@ def streamlit_command(main: Path, *, port: int, headless: bool, address: str) ->
         "server.port": str(port),
         "server.address": address,
         "server.headless": str(headless).lower(),
+        "server.fileWatcherType": "none",
         "server.showEmailPrompt": "false",
         "browser.gatherUsageStats": "false",
     }
     options = [piece for key, value in settings.items() for piece in (f"--{key}", value)]
-    return [sys.executable, "-m", "streamlit", "run", str(main), *options]
+    return [sys.executable, "-m", "entropylab.cli.serve", "run", str(main), *options]
 
 
 def _existing(path: str) -> str:
