@@ -35,7 +35,7 @@ run, smoothed over the steps set in the sidebar, over its raw values.
   present rate, else "falling" or "steady" by the last quarter of the steps. **Gain used**: of the gain down to H = 0
   that the law R = b - a exp(H) allows; it rests on the law, not on its fit.
 * **Tokens selected**: the share of all tokens that the control acted on.
-* **Data health**: what the reader found wrong in the files. Steps that are not whole are left out, never filled in.
+* **Data health**: what the reader found wrong in markers and evaluations, which this page reads. Steps that are not whole are left out, never filled in.
 """
 COLUMNS = 3
 MANY_LINES = 7
@@ -180,7 +180,8 @@ def health(chosen: Picked) -> None:
     if not rows:
         count = len(chosen.entries)
         st.caption(
-            f":material/check: Data health: {count} run{'s' if count > 1 else ''} read, no problem found."
+            f":material/check: Data health: {count} run{'s' if count > 1 else ''}, no problem in markers and "
+            "evaluations; the Data page opens the row files too."
         )
         return
     st.markdown("##### Data health")

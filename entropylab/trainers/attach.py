@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInputError
 from .handle import Handle
 
 if TYPE_CHECKING:
+    from ..record.alerts import Alert
     from ..record.token_sampling import TokenSampling
 
 _ADAPTERS: dict[str, str] = {"trl": "trl.adapter"}
@@ -27,6 +28,7 @@ def attach(
     select_by: str = "auto",
     method: str | None = None,
     config: Mapping[str, Any] | None = None,
+    on_alert: Callable[[Alert], object] | None = None,
 ) -> Handle:
     """Record a trainer's tokens into the run folder ``path``, and steer its entropy where a control is given.
 
@@ -47,6 +49,7 @@ def attach(
             method's set. ``auto``: ``old`` where the trainer keeps old logprobs, else ``forward``.
         method: label of the run; None: from the control, ``baseline`` without one.
         config: further JSON data for the run's config.
+        on_alert: called with each new `Alert` of this rank's steps, as `Recorder` does.
 
     Returns:
         A ``Handle`` with ``detach()``, ``recorder``, ``control`` and ``notes``; usable with ``with``.
@@ -64,6 +67,7 @@ def attach(
         select_by=select_by,
         method=method,
         config=dict(config or {}),
+        on_alert=on_alert,
     )
 
 

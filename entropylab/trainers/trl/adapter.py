@@ -18,6 +18,9 @@ from .settings import TrainerSettings, describe, label_of, read_settings
 from .settled import Settled, settle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...record.alerts import Alert
     from ...record.token_sampling import TokenSampling
 
 _log = logging.getLogger("entropylab")
@@ -32,6 +35,7 @@ def attach(
     select_by: str,
     method: str | None,
     config: dict[str, Any],
+    on_alert: Callable[[Alert], object] | None = None,
 ) -> Handle:
     """Attach to a GRPO trainer; see `entropylab.attach`."""
     _check_kind(trainer)
@@ -52,6 +56,7 @@ def attach(
             world_size=settings.world_size,
             token_sampling=token_sampling,
             method=label,
+            on_alert=on_alert,
         )
 
     return Handle(TRLAttachment(trainer, settings, settled, open_recorder))

@@ -18,6 +18,7 @@ from tiny_trl import make_trainer, weights_of
 
 import entropylab as el
 from entropylab.errors import EntropylabError, InvalidInputError
+from entropylab.record import alerts
 
 HERE = Path(__file__).parent
 FIELDS = trl.GRPOConfig.__dataclass_fields__
@@ -230,3 +231,12 @@ def test_a_training_that_is_resumed_goes_on_in_its_run(tmp_path: Path) -> None:
     assert run.steps()["step"].tolist() == [0, 1, 2, 3]
     assert {problem.kind for problem in run.problems()} == {"superseded"}
     assert (run.steps()["selected_count"] >= 1).all()
+
+
+def test_alerts_reach_the_training_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "ZERO_ADVANTAGES", -1.0)
+    told: list[el.Alert] = []
+    trainer = make_trainer(tmp_path)
+    with attach(trainer, tmp_path, on_alert=told.append):
+        trainer.train()
+    assert "zero_advantages" in [alert.kind for alert in told]
