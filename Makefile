@@ -49,7 +49,7 @@ $(VERL)/.ready: pyproject.toml
 	@touch $@
 
 test-browser: $(READY) ## run the tests that need Chromium
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -n 2 -m browser
 
 dashboard: $(READY) ## open the dashboard on runs/ and sample_logs/
 	$(BIN)/entropylab dashboard

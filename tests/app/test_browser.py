@@ -131,8 +131,11 @@ class Visit:
         """Wait until the script has ended and the charts are drawn."""
         self.page.get_by_text("How to read this").wait_for()
         self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
-        drawn = f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {charts}"
-        self.page.wait_for_function(drawn)
+        self.page.wait_for_function(
+            "n => [...document.querySelectorAll('.js-plotly-plot')]"
+            ".filter(plot => plot.querySelector('.main-svg')).length >= n",
+            arg=charts,
+        )
 
     @property
     def sentence(self) -> str:
@@ -194,6 +197,7 @@ def test_what_if_follows_its_controls_and_its_link_repeats_it(visit, address) ->
 
 def test_a_response_is_coloured_and_its_group_beside_it(visit, address) -> None:
     seen = visit(f"{address}/tokens?color=entropy", 0)
+    seen.page.wait_for_selector(".el-member.el-here")
     assert seen.page.locator(".el-text b").count() > 1
     assert "nats" in seen.page.locator(".el-text b").first.get_attribute("title")
     assert seen.page.locator(".el-member.el-here").count() == 1
@@ -234,6 +238,10 @@ def test_a_run_under_way_is_followed(visit, address, runs) -> None:
             record(recorder, step)
         recorder.flush()
         seen = visit(f"{address}/?runs=growing&live=true", 3)
+        while not seen.sentence.startswith("growing"):  # the list of runs is made every 10 seconds
+            seen.page.wait_for_timeout(2000)
+            seen.page.goto(f"{address}/?runs=growing&live=true")
+            seen.settle(3)
         assert "at step 2" in seen.sentence
         for step in range(3, 6):
             record(recorder, step)

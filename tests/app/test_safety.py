@@ -63,10 +63,8 @@ def test_signs_that_would_not_show_are_made_visible() -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        {"runs": ["../../../etc"], "run": ["/etc/passwd"]},
-        {"runs": ["start-a/../../.."], "step": ["-1"], "color": ["<script>"]},
-        {"curves": ["nothing"], "law_metric": [EVIL], "what_if": [EVIL], "window": ["7"]},
-        {"smooth": ["many"], "x": ["light-years"], "group": [""], "picture": ["exe"]},
+        {"runs": ["../../../etc"], "run": ["/etc/passwd"], "curves": ["nothing"], "what_if": [EVIL]},
+        {"runs": ["start-a/../../.."], "step": ["-1"], "color": [EVIL], "smooth": ["many"], "x": ["years"]},
     ],
 )
 def test_a_link_cannot_leave_the_roots_or_break_a_page(open_app, runs, query) -> None:
