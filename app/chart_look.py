@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from guidance import GUIDANCE
 from numpy.typing import ArrayLike, NDArray
 
 from entropylab.plots.style import BAND, DIVERGING, GHOST, LINE_WIDTH, SEQUENTIAL, Style
@@ -51,6 +52,8 @@ def draw(
     if pick:
         _make_pickable(figure)
     state = box.plotly_chart(figure, config=config, key=key, theme=None, **picking)
+    if key in GUIDANCE:
+        box.caption(GUIDANCE[key])
     box.download_button(
         "CSV",
         partial(_csv, figure, data),

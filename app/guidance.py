@@ -1,0 +1,23 @@
+"""What to read off each chart, in one or two sentences, by the chart's key."""
+
+from __future__ import annotations
+
+GUIDANCE = {
+    "law_chart": "Points on the line: the law holds so far. The diamond at H = 0 is the ceiling, its whiskers the "
+    "interval; where the form band is much wider, the ceiling rests on the shape assumed.",
+    "tail_survival": "A line far above its independence null says that high covariance is more than two heavy margins "
+    "meeting by chance. Straight on these axes: like a power law.",
+    "tail_lorenz": "The steeper the rise at the left, the fewer tokens hold the positive covariance.",
+    "positions": "Lines above the bars: the set is over-represented there.",
+    "enrichment": "Right of 1 and with an interval that stays there: more frequent in the set than anywhere else.",
+    "probability": "The same by the probability of the token: rare tokens stand at the low end.",
+    "what_if_quadrants": "Tokens of low probability with an advantage above and of high probability below have negative "
+    "covariance; choosing by highest covariance takes the other two.",
+    "what_if_pieces": "Where the solid line is low, a loss that sees so few responses at a time does not choose the "
+    "tokens of the whole batch.",
+    "what_if_updates": "Dips are updates with too few tokens between the bounds.",
+    "dynamics_scatter": "A cloud along the line: in steps with more covariance the entropy fell more.",
+    "dynamics_windows": "An interval clear of 0 over several windows is evidence; a slope that changes with the window "
+    "is not one step size.",
+    "dynamics_cumulated": "All three agree, the shuffled one too: no evidence.",
+}
