@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from entropylab.analysis.comparison import BASELINE, Comparison
+from entropylab.analysis.comparison import BASELINE, Comparison, paired_gaps
 from entropylab.plots.style import method_label, method_style
 
 SHOWN = {
@@ -29,9 +29,10 @@ def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
     rows = comparison.differences[comparison.differences["metric"] == metric].iloc[::-1]
     figure = look.title(look.empty_figure(FRAME + ROW * len(rows)), SHOWN[metric])
     figure.update_layout(hovermode="closest")
+    runs = comparison.runs
     for row in rows.itertuples():
         style, label = method_style(row.method), method_label(row.method)
-        pairs = single_pairs(comparison, row.method, metric)
+        pairs = paired_gaps(runs[runs["method"] == row.method], runs[runs["method"] == BASELINE], metric)
         figure.add_trace(
             go.Scatter(
                 x=pairs,
@@ -62,19 +63,7 @@ def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
                 hovertemplate=f"{label}: %{{x:+.3f}} ({span})<extra></extra>",
             )
         )
-    figure.add_vline(x=0, line={"color": look.AXIS, "width": 1, "dash": "dot"}, layer="below")
-    figure.update_xaxes(nticks=5)
-    figure.update_yaxes(type="category", showgrid=False)
-    return figure
-
-
-def single_pairs(comparison: Comparison, method: str, metric: str) -> list[float]:
-    """The differences of the runs that share seed and start with one of the baseline."""
-    runs = comparison.runs.dropna(subset=["seed", metric])
-    keys = ["seed", "start"] if "start" in runs else ["seed"]
-    ours, theirs = (runs[runs["method"] == name].set_index(keys)[metric] for name in (method, BASELINE))
-    both = ours.index.intersection(theirs.index)
-    return [float(ours[key] - theirs[key]) for key in both if ours.index.is_unique and theirs.index.is_unique]
+    return _on_rows(figure)
 
 
 def matched_figure(comparison: Comparison, metric: str) -> go.Figure:
@@ -100,6 +89,11 @@ def matched_figure(comparison: Comparison, metric: str) -> go.Figure:
                 hovertemplate=f"{label} ({row.x:.4g}), {row.pairs} pairs: %{{x:+.3f}}<extra></extra>",
             )
         )
+    return _on_rows(figure)
+
+
+def _on_rows(figure: go.Figure) -> go.Figure:
+    """A row a category about a line at no difference."""
     figure.add_vline(x=0, line={"color": look.AXIS, "width": 1, "dash": "dot"}, layer="below")
     figure.update_xaxes(nticks=5)
     figure.update_yaxes(type="category", showgrid=False)

@@ -98,12 +98,15 @@ def forecast(entry: Entry, metric: str, entropy: str, first: int) -> CurveForeca
     return _forecast(entry.path, entry.stamp, metric, entropy, first)
 
 
-def token_steps(entry: Entry, *, last: bool, most: int | None = TOKEN_STEPS) -> tuple[int, ...]:
-    """The first or the last steps that have token rows: as many as a report reads, or (None) all."""
-    held = reader(entry.path).token_steps()
-    if most is None:
-        return tuple(held)
-    return tuple(held[-most:] if last else held[:most])
+def all_token_steps(entry: Entry) -> tuple[int, ...]:
+    """The steps that have token rows."""
+    return tuple(reader(entry.path).token_steps())
+
+
+def token_steps(entry: Entry, *, last: bool) -> tuple[int, ...]:
+    """The first or the last steps that have token rows, as many as a report reads."""
+    held = all_token_steps(entry)
+    return held[-TOKEN_STEPS:] if last else held[:TOKEN_STEPS]
 
 
 def folder_facts(entry: Entry) -> dict[str, Any]:

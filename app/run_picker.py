@@ -75,15 +75,21 @@ def picked() -> Picked:
     return st.session_state[STATE]
 
 
+def chosen_runs() -> Picked:
+    """What the sidebar says; where no run is ticked, a sentence in place of the page."""
+    chosen = picked()
+    if not chosen.entries:
+        st.info("No run is chosen: tick one in the sidebar.", icon=":material/info:")
+        st.stop()
+    return chosen
+
+
 def focus_run(*, controlled: bool = False) -> Entry:
     """The one run that Law, Tails and Selection look at; a choice made travels between them.
 
     Where none was made, the first baseline, or with `controlled` the first run of another method.
     """
-    chosen = picked()
-    if not chosen.entries:
-        st.info("No run is chosen: tick one in the sidebar.", icon=":material/info:")
-        st.stop()
+    chosen = chosen_runs()
     slugs = {e.slug: e for e in chosen.entries}
     if "run" in st.query_params:
         st.session_state.setdefault(KEPT, st.query_params["run"])

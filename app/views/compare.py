@@ -30,10 +30,7 @@ run of the same seed and start; the light dots are the single pairs. One pair ha
 
 def page() -> None:
     """The chosen runs beside each other."""
-    chosen = run_picker.picked()
-    if not chosen.entries:
-        say("No run is chosen: tick one in the sidebar.")
-        return
+    chosen = run_picker.chosen_runs()
     with in_words("No comparison"):
         comparison = run_data.comparison(chosen.entries)
         opening(comparison)

@@ -11,7 +11,7 @@ import run_picker
 import series_charts
 import streamlit as st
 from chart_look import draw, share_x
-from notices import in_words, say
+from notices import in_words
 from quantities import Quantity
 from run_finder import Entry
 from run_picker import Picked
@@ -35,10 +35,7 @@ COLUMNS = 2
 
 def page() -> None:
     """Choices, one sentence, a panel a quantity."""
-    chosen = run_picker.picked()
-    if not chosen.entries:
-        say("No run is chosen: tick one in the sidebar.")
-        return
+    chosen = run_picker.chosen_runs()
     with in_words():
         names = _names(chosen.entries)
         picked, log = _choices(names)

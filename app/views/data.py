@@ -7,7 +7,7 @@ import pandas as pd
 import run_data
 import run_picker
 import streamlit as st
-from notices import in_words, say
+from notices import in_words
 from run_picker import Picked
 
 HOW_TO_READ = """
@@ -22,10 +22,7 @@ the step is whole) and evaluations. Steps that are not whole are left out of eve
 
 def page() -> None:
     """A row a run, then the problems by name."""
-    chosen = run_picker.picked()
-    if not chosen.entries:
-        say("No run is chosen: tick one in the sidebar.")
-        return
+    chosen = run_picker.chosen_runs()
     with in_words("Data"):
         table = pd.DataFrame([run_data.folder_facts(e) | {"run": chosen.label(e)} for e in chosen.entries])
         problems = _problems(chosen)

@@ -9,7 +9,7 @@ import run_data
 import run_picker
 import streamlit as st
 from chart_look import draw, share_x
-from notices import in_words, say
+from notices import in_words
 from page_style import Tile
 from quantities import Quantity
 from run_finder import Entry
@@ -45,10 +45,7 @@ MOST_COMPARED = 30
 
 def page() -> None:
     """Sentence, tiles, health of every run, panels, data health; a part that cannot be shown says why."""
-    chosen = run_picker.picked()
-    if not chosen.entries:
-        say("No run is chosen: tick one in the sidebar.")
-        return
+    chosen = run_picker.chosen_runs()
     with in_words():
         opening(chosen)
     page_style.warn(_ill(chosen))
@@ -106,16 +103,16 @@ def standing(chosen: Picked) -> None:
         st.caption(f"And {len(alerts) - MOST_ALERTS} more: entropylab watch PATH lists them.")
 
 
-_SHARE = st.column_config.NumberColumn
+_NUMBER = st.column_config.NumberColumn
 _STANDING = {
-    "H now": _SHARE(format="%.3f", help="Mean over tokens of the last 10 steps, nats"),
-    "H left": _SHARE(format="percent", help="Of the entropy of the first 10 steps"),
-    "half-life": _SHARE(format="%.0f", help="Steps in which the entropy halves at its present rate"),
-    "gain used": _SHARE(
+    "H now": _NUMBER(format="%.3f", help="Mean over tokens of the last 10 steps, nats"),
+    "H left": _NUMBER(format="percent", help="Of the entropy of the first 10 steps"),
+    "half-life": _NUMBER(format="%.0f", help="Steps in which the entropy halves at its present rate"),
+    "gain used": _NUMBER(
         format="percent", help="(exp(H start) - exp(H now)) / (exp(H start) - 1), by the law"
     ),
-    "no advantage": _SHARE(format="percent", help="Responses whose advantages are all 0, last 10 steps"),
-    "selected": _SHARE(format="%.2g", help="Share of the tokens that the control acted on, last 10 steps"),
+    "no advantage": _NUMBER(format="percent", help="Responses whose advantages are all 0, last 10 steps"),
+    "selected": _NUMBER(format="%.2g", help="Share of the tokens that the control acted on, last 10 steps"),
 }
 
 

@@ -67,7 +67,7 @@ def one_step(
 
 
 def _step(entry: Entry, place: st.delta_generator.DeltaGenerator) -> int:
-    steps = run_data.token_steps(entry, last=False, most=None)
+    steps = run_data.all_token_steps(entry)
     if not steps:
         raise InsufficientDataError("no step has token rows: record without token_sampling that drops them")
     if st.session_state.get("step") not in steps:

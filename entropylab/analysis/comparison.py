@@ -186,13 +186,17 @@ def _difference(
     group: pd.DataFrame, base: pd.DataFrame, metric: str, level: float
 ) -> tuple[int, float, float, float]:
     """(pairs, difference, low, high); unpaired where no seed matches."""
-    ours, theirs = (_by_seed(part, metric) for part in (group, base))
-    shared = [key for key in ours if key in theirs]
-    if shared:
-        gaps = np.array([ours[key] - theirs[key] for key in shared])
-        return len(shared), *mean_interval(gaps, level)
+    gaps = paired_gaps(group, base, metric)
+    if len(gaps):
+        return len(gaps), *mean_interval(gaps, level)
     values, others = (part[metric].dropna().to_numpy() for part in (group, base))
     return 0, *welch_interval(values, others, level)
+
+
+def paired_gaps(group: pd.DataFrame, base: pd.DataFrame, metric: str) -> Floats:
+    """Rows of ``group`` less those of ``base`` of the same seed and start, [pairs]; empty where none is."""
+    ours, theirs = (_by_seed(part, metric) for part in (group, base))
+    return np.array([ours[key] - theirs[key] for key in ours if key in theirs])
 
 
 def _by_seed(part: pd.DataFrame, metric: str) -> dict[tuple[Any, Any], float]:

@@ -9,6 +9,8 @@ import numpy as np
 MIN_STEPS = 12
 MIN_RANGE = 0.1
 MAX_EXTRAPOLATION = 2.0
+CURVED = 0.01
+"""p of the curvature below which the points are not this law's."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Signs:
 
     def is_curved(self) -> bool:
         """Whether curvature is significant at 99 %."""
-        return self.curvature_p is not None and self.curvature_p < 0.01
+        return self.curvature_p is not None and self.curvature_p < CURVED
 
 
 def data_refusals(signs: Signs) -> list[str]:
@@ -87,7 +89,7 @@ def warn_points(signs: Signs) -> list[str]:
             f"the ceiling is an extrapolation: H = 0 lies {signs.extrapolation():.1f} times the range of "
             "exp(H) below the points"
         )
-    if signs.curvature_p is not None and 0.01 <= signs.curvature_p < 0.05:
+    if signs.curvature_p is not None and CURVED <= signs.curvature_p < 0.05:
         warnings.append(
             f"performance looks curved in exp(H) (p = {signs.curvature_p:.2g}): see the form band"
         )

@@ -179,10 +179,16 @@ def _solve(cells: Cells, filtered: Filtered, regressors: list[int], response: in
     log_w = cells.log_prior - 0.5 * fit
     if rest[0] <= rounding[0]:  # an exact line leaves rounding, which is white
         log_w[1:] = -np.inf
+    weights, log_evidence = normalised(log_w)
+    return _Solved(weights, coef, rss / nu, unscaled, log_evidence)
+
+
+def normalised(log_w: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights of sum 1 in proportion to exp(log_w), and the logarithm of that sum."""
     top = log_w.max()
     weights = np.exp(log_w - top)
     total = weights.sum()
-    return _Solved(weights / total, coef, rss / nu, unscaled, float(top + np.log(total)))
+    return weights / total, float(top + np.log(total))
 
 
 def _bend(law: np.ndarray) -> np.ndarray:

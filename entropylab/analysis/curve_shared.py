@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import InsufficientDataError, InvalidInputError
 from .curve import CurveFit, complete_fit
-from .curve_checks import MAX_EXTRAPOLATION
+from .curve_checks import CURVED, MAX_EXTRAPOLATION
 from .curve_entropy import entropy_trend
-from .curve_grid import RATES, GridFit, Posterior, fit_grid
+from .curve_grid import RATES, GridFit, Posterior, fit_grid, normalised
 from .curve_noise import grid_cells
 from .curve_points import Points
 from .smoothing import Smoothing, usual_gap
@@ -64,7 +64,7 @@ def _under(fit: CurveFit, points: Points, trend: Smoothing | None, grid: GridFit
 
 
 def _can_share(fit: CurveFit) -> bool:
-    curved = fit.curvature_p is not None and fit.curvature_p < 0.01
+    curved = fit.curvature_p is not None and fit.curvature_p < CURVED
     return (
         fit.method == "grid"
         and fit.grid is not None
@@ -90,7 +90,4 @@ def _joint(runs: Sequence[Posterior]) -> tuple[np.ndarray, float]:
     with np.errstate(divide="ignore"):
         each = [np.log(run.weights) + run.log_evidence for run in runs]
     log_w = np.sum(each, axis=0) - (len(runs) - 1) * prior
-    top = log_w.max()
-    weights = np.exp(log_w - top)
-    total = weights.sum()
-    return weights / total, float(top + np.log(total))
+    return normalised(log_w)

@@ -43,20 +43,34 @@ def command(
     runs = load_runs(paths)
     out = console()
     if json or once or not out.is_terminal:
-        outcomes = look(runs)
+        still = [run.frozen() for run in runs]
+        outcomes = look(still)
         if json:
             print_json("watch", [outcome.to_dict() for outcome in outcomes])
         else:
-            out.print(screen(runs, outcomes))
+            out.print(screen(still, outcomes))
         raise typer.Exit(OK if all(outcome.fine for outcome in outcomes) else FINDINGS)
     try:
-        with Live(screen(runs, look(runs)), console=out, auto_refresh=False) as live:
+        with Live(_now(runs), console=out, auto_refresh=False) as live:
             while True:
                 time.sleep(every)
-                runs = load_runs(paths)
-                live.update(screen(runs, look(runs)), refresh=True)
+                runs = _again(runs, load_runs(paths))
+                live.update(_now(runs), refresh=True)
     except KeyboardInterrupt:
         say("Stopped watching; the runs go on.")
+
+
+def _now(runs: Sequence[Run]) -> Group:
+    """The screen, each folder listed once."""
+    still = [run.frozen() for run in runs]
+    return screen(still, look(still))
+
+
+def _again(known: Sequence[Run], found: Sequence[Run]) -> list[Run]:
+    """The runs found, by the readers that have parsed their files before, unless a run was opened anew."""
+    before = {str(run.path): run for run in known}
+    kept = [(before.get(str(run.path), run), run) for run in found]
+    return [old if old.info == new.info else new for old, new in kept]
 
 
 def look(runs: Sequence[Run]) -> list[Outcome]:

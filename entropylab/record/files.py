@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -72,6 +73,11 @@ def stamp_of(path: Location) -> Stamp | None:
     except FileNotFoundError:
         return None
     return stat.st_size, stat.st_mtime_ns
+
+
+def written_within(path: Path, seconds: float) -> bool:
+    """Whether there is such a file, written no longer ago than this."""
+    return path.exists() and time.time() - path.stat().st_mtime < seconds
 
 
 def parquet_source(path: Location) -> Any:

@@ -78,8 +78,11 @@ class Run:
 
     def frozen(self) -> Self:
         """The run as its folder is now: the copy's summaries, evaluations and problems stay of this moment,
-        and the folder is listed once for all of them. Rows that are moved meanwhile are still found.
+        and the folder is listed once for all of them. Rows that are moved meanwhile are still found. A frozen
+        run is its own.
         """
+        if self._listed is not None:
+            return self
         still = copy.copy(self)
         still._listed = take_inventory(self.path)
         return still

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import astuple, dataclass
 
 from ..errors import RunFormatError
 from . import summary_cache
-from .files import Location, cache_folder
+from .files import Location, cache_folder, written_within
 from .history import Evaluation
 from .problem import Problem
 from .run_info import FORMAT_FIELD, read_json
@@ -50,7 +49,7 @@ class RecordsCache:
             "problems": [astuple(p) for p in records.problems],
         }
         try:
-            if not (self._path.exists() and time.time() - self._path.stat().st_mtime < summary_cache.MIN_AGE):
+            if not written_within(self._path, summary_cache.MIN_AGE):
                 write_json(self._path, value)
         except OSError:
             return  # a read-only run is looked through each time

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .files import Location, cache_folder
+from .files import Location, cache_folder, written_within
 from .writer import write_parquet
 
 _KEY = b"entropylab_summary"
@@ -83,7 +82,7 @@ class SummaryCache:
         metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(note).encode()}
         path = self._path(by)
         try:
-            if path.exists() and time.time() - path.stat().st_mtime < MIN_AGE:
+            if written_within(path, MIN_AGE):
                 return
             write_parquet(path, table.replace_schema_metadata(metadata))
         except OSError:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 
-from .files import Location, cache_folder, stamp_of
+from .files import Location, cache_folder, stamp_of, written_within
 from .run_info import FORMAT_FIELD
 from .writer import write_json
 
@@ -35,7 +34,7 @@ class VerifiedFiles:
     def save(self) -> None:
         """Keep what is known, unless that was done a moment ago."""
         try:
-            recent = self._path.exists() and time.time() - self._path.stat().st_mtime < _MIN_AGE
+            recent = written_within(self._path, _MIN_AGE)
             if self._new and not recent:
                 write_json(self._path, {FORMAT_FIELD: 1, "kind": "cache", "files": self._stamps})
                 self._new = False
