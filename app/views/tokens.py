@@ -13,7 +13,7 @@ from run_finder import Entry
 from token_text import Scale
 from wording import number, share
 
-from entropylab.analysis.responses import QUANTITIES, token_aggregates
+from entropylab.analysis.responses import QUANTITIES, positive_share, token_aggregates
 from entropylab.errors import InsufficientDataError
 
 HOW_TO_READ = """
@@ -83,14 +83,17 @@ def _step(entry: Entry, place: st.delta_generator.DeltaGenerator) -> int:
 
 def _sentence(entry: Entry, tokens: pd.DataFrame, responses: pd.DataFrame) -> str:
     step, n = int(tokens["step"].iloc[0]), len(tokens)
-    ordered = tokens["covariance"].clip(lower=0).sort_values(ascending=False)
-    held = ordered.head(max(1, round(0.02 * n))).sum() / ordered.sum() if ordered.sum() > 0 else float("nan")
+    held = positive_share(tokens)
     chosen = int(tokens["selected"].sum())
     acted = f"; {chosen:,} were selected" if chosen else "; none was selected"
     return (
-        f"{entry.name}, step {step}: 2 % of the {n:,} tokens of {len(responses):,} responses hold {share(held)} "
+        f"{entry.name}, step {step}: 2 % of the {n:,} {_stored(tokens)}tokens of {len(responses):,} responses hold {share(held)} "
         f"of the positive covariance{acted}."
     )
+
+
+def _stored(tokens: pd.DataFrame) -> str:
+    return "stored " if tokens["sampling_weight"].notna().any() else ""
 
 
 def _also(responses: pd.DataFrame, tokens: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 from ..errors import InsufficientDataError, UnknownNameError
 from ..record.reader import Run
 from ..schema import QUADRANTS
+from .concentration import top_mask, whole_size
 from .quadrants import quadrant_codes
 
 QUANTITIES = {
@@ -84,6 +86,20 @@ def token_aggregates(tokens: pd.DataFrame, by: str) -> pd.DataFrame:
         texts = tokens.drop_duplicates("token_id").set_index("token_id")["token"]
         table.insert(1, "token", table["token_id"].map(texts))
     return table.sort_values("count", ascending=False, ignore_index=True)
+
+
+def positive_share(tokens: pd.DataFrame, fraction: float = 0.02) -> float:
+    """Share of the positive covariance in the ceil(fraction n) highest tokens; NaN where none is positive.
+
+    Where the log holds a sample of the tokens, rows count by their weights and the share is an estimate.
+    """
+    covariance = tokens["covariance"].fillna(0.0).to_numpy(np.float64)
+    weights = tokens["sampling_weight"].fillna(1.0).to_numpy(np.float64)
+    positive = weights * np.maximum(covariance, 0.0)
+    if not positive.sum() > 0:
+        return float("nan")
+    k = max(1, math.ceil(fraction * whole_size(weights.sum())))
+    return float(positive[top_mask(covariance, k, weights)].sum() / positive.sum())
 
 
 def quantity_scale(run: Run, quantity: str) -> tuple[float, float, list[int]]:

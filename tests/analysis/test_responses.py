@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import entropylab as el
 from entropylab.analysis.folder_facts import folder_facts
-from entropylab.analysis.responses import quantity_scale, response_table, step_tokens, token_aggregates
+from entropylab.analysis.responses import (
+    positive_share,
+    quantity_scale,
+    response_table,
+    step_tokens,
+    token_aggregates,
+)
 from entropylab.errors import InsufficientDataError, RunNotFoundError, UnknownNameError
 
 LOGPROBS = np.array([[-0.1, -2.0, -0.3], [-1.5, -0.2, -0.9]])
@@ -67,6 +74,17 @@ def test_gathered(run):
     assert token_aggregates(tokens, "position").set_index("position").loc[0, "count"] == 2
     with pytest.raises(UnknownNameError, match="token, position or quadrant"):
         token_aggregates(tokens, "prompt")
+
+
+def test_the_share_of_the_highest_by_hand_and_by_weights():
+    tokens = pd.DataFrame({"covariance": [4.0, 1.0, -3.0, 3.0], "sampling_weight": [np.nan] * 4})
+    assert positive_share(tokens, 0.25) == pytest.approx(4 / 8)
+    assert positive_share(tokens, 0.26) == pytest.approx(7 / 8)
+    repeated = tokens.loc[[0, 1, 1, 1, 2, 3]].reset_index(drop=True)
+    weighted = tokens.assign(sampling_weight=[1.0, 3.0, 1.0, 1.0])
+    for fraction in (1 / 6, 2 / 6, 1.0):
+        assert positive_share(weighted, fraction) == pytest.approx(positive_share(repeated, fraction))
+    assert np.isnan(positive_share(tokens.assign(covariance=-1.0)))
 
 
 def test_one_scale_for_the_whole_run(run):
