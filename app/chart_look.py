@@ -18,6 +18,10 @@ from entropylab.plots.style import BAND, DIVERGING, GHOST, LINE_WIDTH, SEQUENTIA
 MAX_POINTS = 1000
 """Points of a line on screen; longer ones keep the smallest and the largest value of each stretch."""
 
+PICKS = 100
+"""Points of a line that can be clicked; the nearest one in x is taken."""
+UNSEEN = "to click"
+
 INK = {False: "#4A4E57", True: "#C9C7C2"}
 """Text of the axes by dark: a contrast of more than 7 against Streamlit's pages."""
 FONT = "'Source Sans', 'Source Sans Pro', sans-serif"
@@ -69,16 +73,24 @@ def draw(
 
 
 def _make_pickable(figure: go.Figure) -> None:
-    """Give the lines points that show once they are chosen: plotly chooses no point of a bare line."""
-    hidden = {"marker": {"opacity": 0}}
-    for trace in figure.data:
-        if trace.mode == "lines" and trace.hoverinfo != "skip":
-            trace.update(
-                mode="lines+markers",
-                marker={"size": 8, "opacity": 0, "color": trace.line.color},
+    """Lay unseen points on the lines: plotly chooses no point of a bare line."""
+    lines = [trace for trace in figure.data if trace.mode == "lines" and trace.hoverinfo != "skip"]
+    for trace in lines:
+        every = max(1, len(trace.x) // PICKS)
+        marker = {"size": 9, "color": trace.line.color, "opacity": 0}
+        figure.add_trace(
+            go.Scatter(
+                x=trace.x[::every],
+                y=trace.y[::every],
+                mode="markers",
+                marker=marker,
                 selected={"marker": {"opacity": 1}},
-                unselected=hidden,
+                unselected={"marker": {"opacity": 0}},
+                hoverinfo="none",
+                showlegend=False,
+                name=UNSEEN,
             )
+        )
 
 
 def _csv(figure: go.Figure, data: pd.DataFrame | None) -> bytes:
@@ -86,7 +98,10 @@ def _csv(figure: go.Figure, data: pd.DataFrame | None) -> bytes:
         parts = [
             pd.DataFrame({"name": trace.name, "x": np.asarray(trace.x), "y": np.asarray(trace.y)})
             for trace in figure.data
-            if trace.x is not None and trace.y is not None and len(trace.x) == len(trace.y)
+            if trace.x is not None
+            and trace.y is not None
+            and len(trace.x) == len(trace.y)
+            and trace.name != UNSEEN
         ]
         data = pd.concat(parts) if parts else pd.DataFrame()
     return data.to_csv(index=False).encode()
@@ -110,8 +125,8 @@ def sequential(dark: bool) -> list[list[object]]:
     return [[0.0, "#2F5D8C"], [1.0, low]] if dark else [[0.0, "#B9D3EA"], [1.0, high]]
 
 
-def empty_figure(height: int = 260) -> go.Figure:
-    """A figure with the common layout: clear background, quiet grid, room only where text stands."""
+def empty_figure(height: int = 260, title: str = "") -> go.Figure:
+    """A figure with the common layout: clear background, quiet grid, a small bold title at the top left."""
     axis = {
         "showline": True,
         "linecolor": AXIS,
@@ -138,14 +153,9 @@ def empty_figure(height: int = 260) -> go.Figure:
         "template": "none",
         "xaxis": axis | {"showgrid": False},
         "yaxis": axis,
+        "title": {"text": f"<b>{title}</b>" if title else "", "x": 0, "xref": "paper", "font": {"size": 13}},
     }
     return go.Figure(layout=layout)
-
-
-def title(figure: go.Figure, text: str) -> go.Figure:
-    """A small bold title at the top left."""
-    figure.update_layout(title={"text": f"<b>{text}</b>", "x": 0, "xref": "paper", "font": {"size": 13}})
-    return figure
 
 
 def line_style(style: Style, width: float = LINE_WIDTH) -> dict[str, object]:
@@ -158,29 +168,53 @@ def thinned(x: ArrayLike, y: ArrayLike, limit: int = MAX_POINTS) -> tuple[NDArra
     xs, ys = np.asarray(x), np.asarray(y, dtype=float)
     if len(xs) <= limit:
         return xs, ys
-    kept: list[int] = []
-    for chunk in np.array_split(np.arange(len(xs)), limit // 2):
-        values = ys[chunk]
-        finite = chunk[np.isfinite(values)]
-        kept += (
-            sorted({finite[np.argmin(ys[finite])], finite[np.argmax(ys[finite])]})
-            if len(finite)
-            else [chunk[0]]
-        )
+    table = _stretches(ys, limit // 2)
+    starts = np.arange(len(table)) * table.shape[1]
+    known = np.isfinite(table)
+    lowest = np.where(known, table, np.inf).argmin(axis=1)
+    highest = np.where(known, table, -np.inf).argmax(axis=1)
+    kept = np.unique(np.concatenate([starts + lowest, starts + highest]))
     return xs[kept], ys[kept]
 
 
-def add_line(figure: go.Figure, x: ArrayLike, y: ArrayLike, style: Style, name: str, **extra: object) -> None:
-    """One thinned line; ``extra`` goes to the trace."""
-    xs, ys = thinned(x, y)
+def _stretches(values: NDArray, count: int) -> NDArray:
+    """The values in rows, at most so many and of one length; the last is filled up with NaN."""
+    width = -(-len(values) // count)
+    table = np.full((-(-len(values) // width), width), np.nan)
+    table.flat[: len(values)] = values
+    return table
+
+
+def _hull(x: NDArray, low: NDArray, high: NDArray, limit: int) -> tuple[NDArray, NDArray, NDArray]:
+    """A band of at most ``limit`` places that covers the whole one: the lowest and the highest of each stretch."""
+    if len(x) <= limit:
+        return x, low, high
+    table = [_stretches(values, limit) for values in (x, low, high)]
+    return np.nanmean(table[0], axis=1), np.nanmin(table[1], axis=1), np.nanmax(table[2], axis=1)
+
+
+def add_line(
+    figure: go.Figure,
+    x: ArrayLike,
+    y: ArrayLike,
+    style: Style,
+    name: str,
+    *,
+    points: int = MAX_POINTS,
+    **extra: object,
+) -> None:
+    """One line of at most so many points; ``extra`` goes to the trace."""
+    xs, ys = thinned(x, y, points)
     settings = {"mode": "lines", "line": line_style(style), "name": name, "connectgaps": False} | extra
     figure.add_trace(go.Scatter(x=xs, y=ys, **settings))
 
 
-def add_ghost(figure: go.Figure, x: ArrayLike, y: ArrayLike, style: Style) -> None:
+def add_ghost(
+    figure: go.Figure, x: ArrayLike, y: ArrayLike, style: Style, *, points: int = MAX_POINTS
+) -> None:
     """The raw data under a smoothed line: faint, without hover."""
     line = {"color": rgba(style.color, GHOST), "width": 1}
-    add_line(figure, x, y, style, "raw", line=line, hoverinfo="skip")
+    add_line(figure, x, y, style, "raw", points=points, line=line, hoverinfo="skip")
 
 
 def add_band(
@@ -190,12 +224,14 @@ def add_band(
     high: ArrayLike,
     color: str,
     name: str = "",
+    *,
+    points: int = MAX_POINTS,
     **extra: object,
 ) -> None:
-    """An interval as a soft band without an edge; bands have few points and are not thinned."""
+    """An interval or a spread as a soft band without an edge, its outline of at most so many points."""
     xs, lows, highs = (np.asarray(v, dtype=float) for v in (x, low, high))
     keep = np.isfinite(lows) & np.isfinite(highs)
-    xs, lows, highs = xs[keep], lows[keep], highs[keep]
+    xs, lows, highs = _hull(xs[keep], lows[keep], highs[keep], points // 2)
     settings = {"fillcolor": rgba(color, BAND), "showlegend": bool(name)} | extra
     figure.add_trace(
         go.Scatter(
@@ -211,9 +247,17 @@ def add_band(
     )
 
 
+_ZERO = {"color": AXIS, "width": 1, "dash": "dot"}
+
+
 def zero_line(figure: go.Figure) -> None:
     """A quiet line where the quantity is 0."""
-    figure.add_hline(y=0, line={"color": AXIS, "width": 1, "dash": "dot"}, layer="below")
+    figure.add_shape(x0=0, x1=1, y0=0, y1=0, xref="paper", layer="below", line=_ZERO)
+
+
+def upright_zero_line(figure: go.Figure) -> None:
+    """A quiet upright line where the quantity is 0."""
+    figure.add_shape(x0=0, x1=0, y0=0, y1=1, yref="paper", layer="below", line=_ZERO)
 
 
 def log_axis(low: float, high: float) -> dict[str, object]:

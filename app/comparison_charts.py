@@ -27,7 +27,7 @@ ROW, FRAME = 34, 92
 def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
     """Method less baseline at the end of training, a row a method; without an interval where one run is all."""
     rows = comparison.differences[comparison.differences["metric"] == metric].iloc[::-1]
-    figure = look.title(look.empty_figure(FRAME + ROW * len(rows)), SHOWN[metric])
+    figure = look.empty_figure(FRAME + ROW * len(rows), SHOWN[metric])
     figure.update_layout(hovermode="closest")
     runs = comparison.runs
     for row in rows.itertuples():
@@ -69,7 +69,7 @@ def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
 def matched_figure(comparison: Comparison, metric: str) -> go.Figure:
     """Method less baseline at equal steps, tokens and entropy, a row each; thin bars also count the problems."""
     rows = comparison.matched[comparison.matched["metric"] == metric].dropna(subset=["difference"]).iloc[::-1]
-    figure = look.title(look.empty_figure(FRAME + ROW * max(len(rows), 1)), MATCHED[metric])
+    figure = look.empty_figure(FRAME + ROW * max(len(rows), 1), MATCHED[metric])
     figure.update_layout(hovermode="closest")
     for row in rows.itertuples():
         style, label = method_style(row.method), f"{method_label(row.method)}, equal {row.at}"
@@ -94,9 +94,8 @@ def matched_figure(comparison: Comparison, metric: str) -> go.Figure:
 
 def _on_rows(figure: go.Figure) -> go.Figure:
     """A row a category about a line at no difference."""
-    figure.add_vline(x=0, line={"color": look.AXIS, "width": 1, "dash": "dot"}, layer="below")
-    figure.update_xaxes(nticks=5)
-    figure.update_yaxes(type="category", showgrid=False)
+    look.upright_zero_line(figure)
+    figure.update_layout(xaxis_nticks=5, yaxis_type="category", yaxis_showgrid=False)
     return figure
 
 

@@ -6,24 +6,29 @@ import chart_look as look
 import numpy as np
 import plotly.graph_objects as go
 
-from entropylab.analysis.dynamics import Dynamics, window_sums
+from entropylab.analysis.dynamics import Dynamics, cumulated, window_sums
 from entropylab.analysis.dynamics_series import OBSERVED, PREDICTORS
 from entropylab.plots.style import Style
 
 PREDICTED = Style("#808080", "dash", "square")
+SHUFFLED = Style("#808080", "dot", "x")
+MAX_DOTS = 600
+"""Windows that are drawn; of more an even share, the fitted line is that of all."""
 
 
 def scatter_figure(
     result: Dynamics, observed: str, predictor: str, window: int, style: Style, height: int = 380
 ) -> go.Figure:
     """A dot a window and the fitted line."""
-    figure = look.title(look.empty_figure(height), "Drop of the entropy over the covariance")
-    figure.update_layout(hovermode="closest")
     drop, covariance = window_sums(result.series, observed, predictor, window)
+    every = -(-len(drop) // MAX_DOTS) or 1
+    shown = f", one window in {every} drawn" if every > 1 else ""
+    figure = look.empty_figure(height, f"Drop of the entropy over the covariance{shown}")
+    figure.update_layout(hovermode="closest")
     figure.add_trace(
         go.Scatter(
-            x=covariance,
-            y=drop,
+            x=covariance[::every],
+            y=drop[::every],
             mode="markers",
             marker={"color": look.rgba(style.color, 0.55), "symbol": style.marker, "size": 6},
             hovertemplate="covariance %{x:.4g}, drop %{y:.4g} nats<extra></extra>",
@@ -50,7 +55,7 @@ def windows_figure(
     result: Dynamics, observed: str, predictor: str, style: Style, height: int = 380
 ) -> go.Figure:
     """The slope with its interval over the window; windows that are too few have none."""
-    figure = look.title(look.empty_figure(height), "Implied step size by window")
+    figure = look.empty_figure(height, "Implied step size by window")
     figure.update_layout(hovermode="closest")
     fits = result.fits
     rows = fits[
@@ -86,17 +91,15 @@ def cumulated_figure(
     result: Dynamics, observed: str, predictor: str, style: Style, height: int = 260
 ) -> go.Figure:
     """Both summed from the start, the prediction scaled to the same end: they agree in any order."""
-    figure = look.title(look.empty_figure(height), "Cumulated from the start (agrees in any order)")
+    figure = look.empty_figure(height, "Cumulated from the start (agrees in any order)")
     figure.update_layout(showlegend=True, legend={"y": -0.3, "yanchor": "top"})
-    both = result.series[["step", observed, predictor]].dropna()
-    drop, told = both[observed].cumsum(), both[predictor].cumsum()
-    shuffled = np.cumsum(np.random.default_rng(0).permutation(both[predictor].to_numpy(copy=True)))
-    scale = drop.iloc[-1] / told.iloc[-1] if len(both) and told.iloc[-1] else 1.0
-    look.add_line(figure, both["step"], drop, style, "observed drop")
-    look.add_line(figure, both["step"], scale * told, PREDICTED, "covariance, scaled to the same end")
-    look.add_line(
-        figure, both["step"], scale * shuffled, Style("#808080", "dot", "x"), "the same in random order"
-    )
+    sums = cumulated(result.series, observed, predictor)
+    for column, name, drawn in (
+        ("observed", "observed drop", style),
+        ("predicted", "covariance, scaled to the same end", PREDICTED),
+        ("shuffled", "the same in random order", SHUFFLED),
+    ):
+        look.add_line(figure, sums["step"], sums[column], drawn, name)
     figure.update_xaxes(title={"text": "step"})
     figure.update_yaxes(title={"text": f"nats, {OBSERVED[observed].split(',')[0]}"})
     return figure

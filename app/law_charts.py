@@ -11,7 +11,7 @@ from wording import percent
 from entropylab.analysis.curve import CurveFit
 from entropylab.plots.style import Style
 
-CURVE_POINTS = 80
+CURVE_POINTS = 40
 FORM = Style("#808080", "dot")
 
 

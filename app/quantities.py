@@ -11,7 +11,6 @@ import run_data
 from run_finder import Entry
 from wording import number, share
 
-from entropylab.analysis.trajectories import evaluation_series, step_series
 from entropylab.errors import UnknownNameError
 from entropylab.schema import SUMMARY_COLUMNS
 
@@ -109,12 +108,10 @@ def _known(entries: Iterable[Entry], read: Read) -> dict[Entry, pd.DataFrame]:
 
 
 def _of_steps(column: str) -> Read:
-    return lambda entry: step_series(run_data.steps(entry), column)
+    return lambda entry: run_data.step_series(entry, column)
 
 
 def _of_evaluations(metric: str) -> tuple[Quantity, Read]:
     label = metric_names.metric_label(metric)
     quantity = Quantity(f"{label[:1].upper()}{label[1:]}", "share of problems")
-    return quantity, lambda entry: evaluation_series(
-        run_data.evaluations(entry), run_data.steps(entry), metric
-    )
+    return quantity, lambda entry: run_data.evaluation_series(entry, metric)

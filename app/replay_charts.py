@@ -14,7 +14,7 @@ ITS_OWN = Style("#808080", "dash", "square")
 
 def quadrants_figure(result: Replay, style: Style, height: int = 240) -> go.Figure:
     """Shares of the chosen tokens by quadrant."""
-    figure = look.title(look.empty_figure(height), "Chosen tokens by quadrant")
+    figure = look.empty_figure(height, "Chosen tokens by quadrant")
     names = list(reversed(QUADRANTS))
     counts = [result.quadrants[name] for name in names]
     shares = [count / max(result.n_chosen, 1) for count in counts]
@@ -36,7 +36,7 @@ def quadrants_figure(result: Replay, style: Style, height: int = 240) -> go.Figu
 
 def pieces_figure(result: Replay, style: Style, height: int = 240) -> go.Figure:
     """What is left of the whole-batch choice, and what is added, over the responses seen at a time."""
-    figure = look.title(look.empty_figure(height), "The same in micro-batches")
+    figure = look.empty_figure(height, "The same in micro-batches")
     figure.update_layout(showlegend=True, legend={"y": -0.35, "yanchor": "top"})
     pieces = result.pieces.sort_values("responses")
     x = [f"{n}" for n in pieces["responses"]] + ["all"]
@@ -62,7 +62,7 @@ def pieces_figure(result: Replay, style: Style, height: int = 240) -> go.Figure:
 
 def updates_figure(result: Replay, style: Style, height: int = 220) -> go.Figure:
     """Tokens chosen in each update, beside those that the run selected."""
-    figure = look.title(look.empty_figure(height), "Tokens chosen an update")
+    figure = look.empty_figure(height, "Tokens chosen an update")
     figure.update_layout(showlegend=True, legend={"y": -0.35, "yanchor": "top"})
     rows = result.updates
     x = [f"{s}.{u}" if rows["update"].max() else s for s, u in zip(rows["step"], rows["update"], strict=True)]

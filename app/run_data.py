@@ -12,6 +12,8 @@ import streamlit as st
 from kept_run import reader
 from run_finder import Entry
 
+from entropylab.analysis import trajectories
+
 if TYPE_CHECKING:
     from entropylab.analysis.attribution import Attribution
     from entropylab.analysis.comparison import Comparison
@@ -35,6 +37,16 @@ def steps(entry: Entry) -> pd.DataFrame:
 def evaluations(entry: Entry) -> pd.DataFrame:
     """Every evaluation, long form."""
     return reader(entry.path).evaluations()
+
+
+def step_series(entry: Entry, column: str) -> pd.DataFrame:
+    """One summary column over the steps."""
+    return _step_series(entry.path, entry.stamp, column)
+
+
+def evaluation_series(entry: Entry, metric: str) -> pd.DataFrame:
+    """One metric of the split "validation" over the steps."""
+    return _evaluation_series(entry.path, entry.stamp, metric)
 
 
 def config(entry: Entry) -> dict[str, Any]:
@@ -127,6 +139,17 @@ def selection(entry: Entry, chosen: tuple[int, ...]) -> Attribution:
 def comparison(entries: Sequence[Entry]) -> Comparison:
     """The runs beside each other."""
     return _comparison(tuple((e.path, e.stamp) for e in entries))
+
+
+@st.cache_data(show_spinner=False, max_entries=2000)
+def _step_series(path: str, stamp: float, column: str) -> pd.DataFrame:
+    return trajectories.step_series(reader(path).steps(), column)
+
+
+@st.cache_data(show_spinner=False, max_entries=2000)
+def _evaluation_series(path: str, stamp: float, metric: str) -> pd.DataFrame:
+    run = reader(path)
+    return trajectories.evaluation_series(run.evaluations(), run.steps(), metric)
 
 
 @st.cache_data(show_spinner=False, max_entries=500)

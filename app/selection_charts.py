@@ -74,7 +74,7 @@ def mix(value: float, limit: float) -> str:
 
 def positions_figure(result: Attribution, style: Style, height: int = 330) -> go.Figure:
     """Shares over the position in the response: all tokens as bars, the selected and the tail as lines."""
-    figure = look.title(look.empty_figure(height), "Where in the response")
+    figure = look.empty_figure(height, "Where in the response")
     figure.update_layout(showlegend=True, legend={"y": -0.24, "yanchor": "top"}, bargap=0.15)
     rows = result.positions
     middle = (rows["first"] + rows["last"]) / 2
@@ -109,7 +109,7 @@ def probability_figure(result: Attribution, style: Style, height: int = 300) -> 
 
 def _enriched(rows: pd.DataFrame, labels: list[str], title: str, style: Style, height: int) -> go.Figure:
     """One dot a row with its interval, on a logarithmic axis."""
-    figure = look.title(look.empty_figure(height), title)
+    figure = look.empty_figure(height, title)
     figure.update_layout(hovermode="closest")
     known = rows["low"].notna()
     figure.add_trace(

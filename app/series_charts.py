@@ -31,6 +31,7 @@ class Drawing:
     window: int
     x: str
     log: bool = False
+    points: int = look.MAX_POINTS
 
     @property
     def column(self) -> str:
@@ -50,7 +51,7 @@ def panel_figure(
 
     Where some runs of a family are longer than others, they go on as ghosts: the mean is over all or none.
     """
-    figure = look.title(look.empty_figure(height), quantity.title)
+    figure = look.empty_figure(height, quantity.title)
     if drawing.by_family:
         for members in _families(series).values():
             _family_line(figure, quantity, members, [series[line] for line in members], drawing)
@@ -95,10 +96,10 @@ def _run_line(
     figure: go.Figure, quantity: Quantity, line: Line, frame: pd.DataFrame, drawing: Drawing
 ) -> None:
     if drawing.window > 1:
-        look.add_ghost(figure, frame[drawing.column], frame["value"], line.style)
+        look.add_ghost(figure, frame[drawing.column], frame["value"], line.style, points=drawing.points)
     smooth = smoothed(frame, drawing.window)
-    hover = f"%{{y:{quantity.hover}}}"
-    look.add_line(figure, smooth[drawing.column], smooth["value"], line.style, line.name, hovertemplate=hover)
+    shown = {"points": drawing.points, "hovertemplate": f"%{{y:{quantity.hover}}}"}
+    look.add_line(figure, smooth[drawing.column], smooth["value"], line.style, line.name, **shown)
 
 
 def _family_line(
@@ -113,12 +114,12 @@ def _family_line(
         return
     gathered = over_seeds([smoothed(frame, drawing.window) for frame in frames])
     x, style = gathered[drawing.column], members[0].style
-    look.add_band(figure, x, gathered["low"], gathered["high"], style.color)
+    look.add_band(figure, x, gathered["low"], gathered["high"], style.color, points=drawing.points)
     name = f"{members[0].family}, mean of {len(members)} runs"
-    hover = f"%{{y:{quantity.hover}}}"
-    look.add_line(figure, x, gathered["value"], style, name, hovertemplate=hover)
+    shown = {"points": drawing.points, "hovertemplate": f"%{{y:{quantity.hover}}}"}
+    look.add_line(figure, x, gathered["value"], style, name, **shown)
     end = gathered["step"].max() if len(gathered) else -1
     for frame in frames:
         longer = frame[frame["step"] >= end]
         if len(longer) > 1:
-            look.add_ghost(figure, longer[drawing.column], longer["value"], style)
+            look.add_ghost(figure, longer[drawing.column], longer["value"], style, points=drawing.points)

@@ -41,7 +41,7 @@ def survival_figure(report: TailReport, height: int = 420) -> go.Figure:
 
 def index_figure(report: TailReport, estimator: str, height: int = 250) -> go.Figure:
     """The tail index ξ by one estimator over the number k of tokens above the threshold, with intervals."""
-    figure = look.title(look.empty_figure(height), f"ξ, {ESTIMATORS[estimator]}")
+    figure = look.empty_figure(height, f"ξ, {ESTIMATORS[estimator]}")
     for side, (label, style) in SIDES.items():
         rows = report.estimates[report.estimates["tail"] == side].sort_values("k")
         look.add_band(figure, rows["k"], rows[f"{estimator}_low"], rows[f"{estimator}_high"], style.color)
@@ -65,7 +65,7 @@ def index_figure(report: TailReport, estimator: str, height: int = 250) -> go.Fi
 
 def lorenz_figure(report: TailReport, height: int = 235) -> go.Figure:
     """Share of the positive mass that the top share of the tokens holds; dotted, if all tokens held the same."""
-    figure = look.title(look.empty_figure(height), "Positive mass held by the top tokens")
+    figure = look.empty_figure(height, "Positive mass held by the top tokens")
     style = SIDES["right"][1]
     rows = report.lorenz
     look.add_line(figure, rows["token_share"], rows["mass_share"], style, "held", hovertemplate="%{y:.1%}")

@@ -41,6 +41,7 @@ COLUMNS = 3
 MANY_LINES = 7
 MOST_ALERTS = 6
 MOST_COMPARED = 30
+POINTS = 400
 
 
 def page() -> None:
@@ -156,7 +157,7 @@ def panels(chosen: Picked) -> None:
     page_style.legend(legend(list(lines.values()), by_family=chosen.by_method))
     if len(lines) > MANY_LINES and not chosen.by_method:
         st.caption(f"{len(lines)} lines a panel: group by method in the sidebar to gather the seeds.")
-    drawing = Drawing(chosen.by_method, chosen.window, chosen.x)
+    drawing = Drawing(chosen.by_method, chosen.window, chosen.x, points=POINTS)
     figures = [
         panel_figure(q, {lines[e]: frame for e, frame in series.items()}, drawing) for q, series in found
     ]

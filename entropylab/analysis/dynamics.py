@@ -135,6 +135,20 @@ def window_sums(series: pd.DataFrame, observed: str, predictor: str, window: int
     return sums[observed].to_numpy(np.float64), sums[predictor].to_numpy(np.float64)
 
 
+def cumulated(series: pd.DataFrame, observed: str, predictor: str, *, seed: int = 0) -> pd.DataFrame:
+    """Both summed from the start: frame of step, observed, predicted, shuffled, scaled to the same end.
+
+    ``shuffled``: the predictions in random order. That it agrees too says that the agreement is no evidence.
+    """
+    both = series[["step", observed, predictor]].dropna()
+    drop, covariance = both[observed].to_numpy(np.float64), both[predictor].to_numpy(np.float64)
+    total = covariance.sum()
+    scale = drop.sum() / total if total else 1.0
+    shuffled = np.random.default_rng(seed).permutation(covariance)
+    sums = {"predicted": scale * np.cumsum(covariance), "shuffled": scale * np.cumsum(shuffled)}
+    return pd.DataFrame({"step": both["step"].to_numpy(), "observed": np.cumsum(drop)} | sums)
+
+
 def _cumulative(series: pd.DataFrame, observed: str, predictor: str, seed: int) -> dict[str, Any]:
     drop, covariance = window_sums(series, observed, predictor, 1)
     row = {"observed": observed, "predictor": predictor, "n": len(drop), "r": np.nan, "shuffled_r": np.nan}

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from ..record.reader import Run
 from .cluster_bootstrap import Floats
@@ -43,7 +42,7 @@ def dynamics_series(run: Run) -> pd.DataFrame:
     neighbour = frame["step"].shift(-1) - frame["step"] == 1
     frame["between"] = (frame["entropy"] - frame["entropy"].shift(-1)).where(neighbour)
     frame["token_npg"] = _column(steps, "covariance_mean")
-    rows = [_of_step(*one) for one in _frames(run)]
+    rows = [_of_step(*one) for one in _rows(run)]
     forms = pd.DataFrame(rows, columns=["step", *list(PREDICTORS)[1:], "estimated"])
     found = frame.merge(forms, on="step", how="left")
     return found.assign(estimated=found["estimated"].eq(True))
@@ -55,33 +54,40 @@ def _column(steps: pd.DataFrame, name: str) -> Floats:
     return steps[name].to_numpy(dtype=np.float64)
 
 
-def _frames(run: Run) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The token rows of each step, in one pass over the log that holds one step at a time."""
+def _rows(run: Run) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """The token columns of each step, in one pass over the log that holds one step at a time."""
     held = run.token_steps()
     if not held:
         return
-    parts: list[pa.RecordBatch] = []
+    parts: list[dict[str, np.ndarray]] = []
     step = held[0]
     for batch in run.tokens(columns=_COLUMNS):
-        steps = batch["step"].to_numpy()
+        columns = {name: batch[name].to_numpy(zero_copy_only=False) for name in _COLUMNS}
+        steps = columns["step"]
         edges = [0, *(np.flatnonzero(np.diff(steps)) + 1), len(steps)]
         for first, last in pairwise(edges):
             if last > first and steps[first] != step:
-                yield step, pa.Table.from_batches(parts).to_pandas()
+                yield step, _joined(parts)
                 parts, step = [], int(steps[first])
-            parts.append(batch.slice(first, last - first))
-    yield step, pa.Table.from_batches(parts).to_pandas()
+            parts.append({name: values[first:last] for name, values in columns.items()})
+    yield step, _joined(parts)
 
 
-def _of_step(step: int, frame: pd.DataFrame) -> tuple[float | bool, ...]:
-    logprob = frame["old_logprob"].fillna(frame["logprob"]).to_numpy(np.float64)
-    advantage = frame["advantage"].to_numpy(np.float64)
-    weight = frame["sampling_weight"].fillna(1.0).to_numpy(np.float64)
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return parts[0] if len(parts) == 1 else {n: np.concatenate([p[n] for p in parts]) for n in _COLUMNS}
+
+
+def _of_step(step: int, rows: dict[str, np.ndarray]) -> tuple[float | bool, ...]:
+    new, old, advantage, weight = (
+        rows[name].astype(np.float64) for name in ("logprob", "old_logprob", "advantage", "sampling_weight")
+    )
+    logprob = np.where(np.isnan(old), new, old)
+    weight = np.where(np.isnan(weight), 1.0, weight)
     usable, sampled = np.isfinite(logprob) & np.isfinite(advantage), bool((weight > 1).any())
     if not usable.any():
         return (step, np.nan, np.nan, np.nan, sampled)
     l, a, w = logprob[usable], advantage[usable], weight[usable]
-    prompts, samples = (frame[name].to_numpy()[usable] for name in ("prompt_id", "sample_id"))
+    prompts, samples = (rows[name][usable] for name in ("prompt_id", "sample_id"))
     token_pg = weighted_covariance(l, np.exp(l) * a, w)
     return (step, token_pg, *response_covariances(l, a, w, prompts, samples), sampled)
 

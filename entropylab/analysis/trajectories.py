@@ -87,12 +87,16 @@ def over_seeds(series: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if not series:
         raise InvalidInputError("no series to gather: give at least one run")
     table = pd.concat(series).dropna(subset=["value"])
-    by_step = table.groupby("step", sort=True)
-    gathered = by_step["value"].agg(value="mean", low="min", high="max", n_runs="size")
-    for column in ("hours", "tokens"):
-        if column in table:
-            gathered.insert(0, column, by_step[column].mean())
-    return gathered[gathered["n_runs"] == len(series)].reset_index()
+    step, place = np.unique(table["step"], return_inverse=True)
+    n, value = np.bincount(place), table["value"].to_numpy()
+    low, high = np.full(len(step), np.inf), np.full(len(step), -np.inf)
+    np.minimum.at(low, place, value)
+    np.maximum.at(high, place, value)
+    means = {
+        name: np.bincount(place, table[name]) / n for name in ("tokens", "hours", "value") if name in table
+    }
+    gathered = pd.DataFrame({"step": step, **means, "low": low, "high": high, "n_runs": n})
+    return gathered[n == len(series)].reset_index(drop=True)
 
 
 def _tokens_before(ordered: pd.DataFrame) -> np.ndarray:

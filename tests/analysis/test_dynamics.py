@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 import entropylab as el
+from entropylab.analysis.dynamics import cumulated
 from entropylab.analysis.dynamics_series import dynamics_series, response_covariances
 from entropylab.analysis.robust_line import robust_line
 from entropylab.errors import InsufficientDataError
@@ -109,6 +111,18 @@ def test_too_little_is_told(make_run, tmp_path):
     run = make_run(tmp_path / "short", steps=2, prompts=4)
     with pytest.raises(InsufficientDataError, match="2 steps have an entropy"):
         el.entropy_dynamics(run)
+
+
+def test_cumulated_curves_end_together_and_leave_out_what_is_not_known():
+    series = pd.DataFrame(
+        {"step": [0, 1, 2, 3], "between": [1.0, np.nan, 2.0, 3.0], "token_npg": [0.5, 1.0, 0.5, 1.0]}
+    )
+    sums = cumulated(series, "between", "token_npg")
+    assert sums["step"].tolist() == [0, 2, 3]
+    assert sums["observed"].tolist() == [1.0, 3.0, 6.0]
+    assert sums["predicted"].tolist() == [1.5, 3.0, 6.0]
+    assert sums["shuffled"].iloc[-1] == 6.0
+    assert len(cumulated(series.iloc[:0], "between", "token_npg")) == 0
 
 
 def test_controls_are_told(make_run, tmp_path):

@@ -18,7 +18,7 @@ from wording import interval_text, number, share
 import entropylab as el
 from entropylab.analysis.curve import fit_curve
 from entropylab.analysis.curve_forecast import forecast_curve
-from entropylab.plots.style import method_style
+from entropylab.plots.style import Style, method_style
 
 ORANGE = method_style("clip_cov")
 
@@ -187,3 +187,25 @@ def test_colours_tokens_and_words() -> None:
     assert interval_text(None) == ""
     assert stroke(method_style("placebo")).startswith("repeating-linear-gradient")
     assert Tile("a", "b").course == ()
+
+
+def test_a_long_band_is_thinned_and_covers_the_whole_one() -> None:
+    x = np.arange(5000.0)
+    low, high = -1 - np.abs(np.sin(x)), 1 + np.abs(np.cos(x))
+    high[1234], low[4321] = 9.0, -9.0
+    figure = look.empty_figure()
+    look.add_band(figure, x, low, high, "#112233")
+    outline = figure.data[0]
+    assert len(outline.x) <= look.MAX_POINTS
+    assert max(outline.y) == 9.0
+    assert min(outline.y) == -9.0
+
+
+def test_points_to_click_lie_on_the_lines_and_stay_out_of_the_download() -> None:
+    figure = look.empty_figure()
+    look.add_line(figure, np.arange(900), np.arange(900.0), Style("#112233"), "a run")
+    bare = look._csv(figure, None)
+    look._make_pickable(figure)
+    assert figure.data[1].mode == "markers"
+    assert figure.data[1].y[-1] > 880
+    assert look._csv(figure, None) == bare
