@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+import guide
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -41,12 +42,19 @@ def is_dark() -> bool:
 
 
 def draw(
-    figure: go.Figure, key: str, place: Any = st, *, data: pd.DataFrame | None = None, pick: bool = False
+    figure: go.Figure,
+    key: str,
+    place: Any = st,
+    *,
+    tells: str = "",
+    data: pd.DataFrame | None = None,
+    pick: bool = False,
 ) -> float | None:
-    """Put a figure on the page, its text in the ink of the page, and a link to what it shows as CSV.
+    """Put a figure on the page, its text in the ink of the page; under it what to read off, CSV and guide.
 
-    data: the exact numbers, where the figure holds a thinned or shaped form of them. pick: whether a click on
-    a point is told; the answer is its x, None without one.
+    tells: what to read off, where `GUIDANCE` does not hold it by the key. data: the exact numbers, where the
+    figure holds a thinned or shaped form of them. pick: whether a click on a point is told; the answer is its
+    x, None without one.
     """
     figure.layout.font.color = INK[is_dark()]
     picture = {"format": st.session_state.get("picture", "svg"), "filename": f"entropylab-{key}", "scale": 2}
@@ -56,9 +64,10 @@ def draw(
     if pick:
         _make_pickable(figure)
     state = box.plotly_chart(figure, config=config, key=key, theme=None, **picking)
-    if key in GUIDANCE:
-        box.caption(GUIDANCE[key])
-    box.download_button(
+    if told := tells or GUIDANCE.get(key):
+        box.caption(told)
+    foot = box.container(horizontal=True, vertical_alignment="center", key=f"foot_{key}")
+    foot.download_button(
         "CSV",
         partial(_csv, figure, data),
         file_name=f"entropylab-{key}.csv",
@@ -68,6 +77,7 @@ def draw(
         type="tertiary",
         icon=":material/download:",
     )
+    foot.caption(guide.link(), width="content")
     points = state["selection"]["points"] if pick else []
     return float(points[0]["x"]) if points else None
 

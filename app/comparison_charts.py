@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import chart_look as look
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from entropylab.analysis.comparison import BASELINE, Comparison, paired_gaps
 from entropylab.plots.style import method_label, method_style
@@ -22,6 +25,8 @@ MATCHED = {
     "pass@8": "Pass@8",
 }
 ROW, FRAME = 34, 92
+BELOW = 0.22
+"""How far the single pairs stand below their row."""
 
 
 def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
@@ -30,15 +35,15 @@ def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
     figure = look.empty_figure(FRAME + ROW * len(rows), SHOWN[metric])
     figure.update_layout(hovermode="closest")
     runs = comparison.runs
-    for row in rows.itertuples():
+    for y, row in enumerate(rows.itertuples()):
         style, label = method_style(row.method), method_label(row.method)
         pairs = paired_gaps(runs[runs["method"] == row.method], runs[runs["method"] == BASELINE], metric)
         figure.add_trace(
             go.Scatter(
                 x=pairs,
-                y=[label] * len(pairs),
+                y=[y - BELOW] * len(pairs),
                 mode="markers",
-                marker={"color": look.rgba(style.color, 0.3), "symbol": style.marker, "size": 7},
+                marker={"color": look.rgba(style.color, 0.5), "symbol": "line-ns-open", "size": 7},
                 hovertemplate=f"{label}, one pair: %{{x:+.3f}}<extra></extra>",
                 name=f"{label}, pairs",
             )
@@ -48,7 +53,7 @@ def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
         figure.add_trace(
             go.Scatter(
                 x=[row.difference],
-                y=[label],
+                y=[y],
                 mode="markers",
                 marker={"color": style.color, "symbol": style.marker, "size": 9},
                 error_x={
@@ -63,7 +68,8 @@ def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
                 hovertemplate=f"{label}: %{{x:+.3f}} ({span})<extra></extra>",
             )
         )
-    return _on_rows(figure)
+    labels = [method_label(method) for method in rows["method"]]
+    return _on_rows(figure, labels, rows[["difference", "low", "high"]].to_numpy())
 
 
 def matched_figure(comparison: Comparison, metric: str) -> go.Figure:
@@ -71,31 +77,39 @@ def matched_figure(comparison: Comparison, metric: str) -> go.Figure:
     rows = comparison.matched[comparison.matched["metric"] == metric].dropna(subset=["difference"]).iloc[::-1]
     figure = look.empty_figure(FRAME + ROW * max(len(rows), 1), MATCHED[metric])
     figure.update_layout(hovermode="closest")
-    for row in rows.itertuples():
-        style, label = method_style(row.method), f"{method_label(row.method)}, equal {row.at}"
+    labels = [f"{method_label(row.method)}, equal {row.at}" for row in rows.itertuples()]
+    for y, (row, label) in enumerate(zip(rows.itertuples(), labels, strict=True)):
+        style = method_style(row.method)
         for low, high, width in ((row.wide_low, row.wide_high, 1), (row.low, row.high, 3)):
             if np.isfinite(low):
                 line = {"color": style.color, "width": width}
-                figure.add_trace(
-                    go.Scatter(x=[low, high], y=[label] * 2, mode="lines", line=line, name=label)
-                )
+                figure.add_trace(go.Scatter(x=[low, high], y=[y, y], mode="lines", line=line, name=label))
         figure.add_trace(
             go.Scatter(
                 x=[row.difference],
-                y=[label],
+                y=[y],
                 mode="markers",
                 marker={"color": style.color, "symbol": style.marker, "size": 9},
                 name=label,
                 hovertemplate=f"{label} ({row.x:.4g}), {row.pairs} pairs: %{{x:+.3f}}<extra></extra>",
             )
         )
-    return _on_rows(figure)
+    return _on_rows(figure, labels, rows[["difference", "low", "high", "wide_low", "wide_high"]].to_numpy())
 
 
-def _on_rows(figure: go.Figure) -> go.Figure:
-    """A row a category about a line at no difference."""
+def _on_rows(figure: go.Figure, labels: Sequence[str], values: NDArray) -> go.Figure:
+    """A row a label about a line at no difference, with room beside the widest bar."""
     look.upright_zero_line(figure)
-    figure.update_layout(xaxis_nticks=5, yaxis_type="category", yaxis_showgrid=False)
+    known = np.append(values[np.isfinite(values)], 0.0)
+    look.share_x([figure], known.min(), known.max())
+    rows = {
+        "tickvals": list(range(len(labels))),
+        "ticktext": list(labels),
+        "range": [-0.6, len(labels) - 0.4],
+    }
+    figure.update_layout(
+        xaxis={"nticks": 5, "zeroline": False}, yaxis={"showgrid": False, "ticks": "", **rows}
+    )
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import guide
 import page_style
 import run_finder
 import run_picker
@@ -31,10 +32,15 @@ def main() -> None:
     """Draw the sidebar and the page that the URL names."""
     st.set_page_config(page_title="entropylab", page_icon=page_style.ICON, layout="wide")
     page_style.apply()
-    page = st.navigation(
-        [st.Page(path, title=title, icon=icon, default=path == PAGES[0][0]) for path, title, icon in PAGES],
-        position="top",
-    )
+    pages = [
+        st.Page(path, title=title, icon=icon, default=path == PAGES[0][0]) for path, title, icon in PAGES
+    ]
+    about = st.Page("views/guide.py", title=guide.WORD, url_path=guide.PAGE, visibility="hidden")
+    page = st.navigation([*pages, about], position="top")
+    if page is about:
+        page.run()
+        return
+    st.session_state[guide.SECTION] = page.title
     found = run_finder.discover()
     for sentence in found.unreadable:
         say(sentence)

@@ -26,6 +26,11 @@ _SHEET = """
 [data-testid="stMetricValue"] { font-size: 1.55rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 [data-testid="stMetricLabel"] p { font-size: .8rem; opacity: .75; }
 [data-testid="stMetric"] { padding: .7rem .85rem .5rem; }
+[class*="st-key-foot_"] { gap: .9rem; align-items: center; margin-bottom: .4rem; }
+[class*="st-key-foot_"] [data-testid="stCaptionContainer"] { margin: 0; }
+[class*="st-key-foot_"] p { margin: 0; font-size: .75rem; }
+.st-key-guide { max-width: 56rem; }
+.st-key-guide h2 { font-size: 1.35rem; }
 [class*="st-key-csv_"] button { min-height: 0; padding: 0; opacity: .55; }
 [class*="st-key-csv_"] button:hover, [class*="st-key-csv_"] button:focus-visible { opacity: 1; }
 [class*="st-key-csv_"] button p { font-size: .75rem; }

@@ -20,7 +20,7 @@ VALIDATION = "validation/"
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity over the steps: its short name, unit, and how its values are written."""
+    """One quantity over the steps: its short name, unit, how its values are written, what they tell."""
 
     name: str
     unit: str
@@ -28,6 +28,7 @@ class Quantity:
     is_share: bool = False
     zero_line: bool = False
     from_zero: bool = False
+    tells: str = ""
 
     @property
     def title(self) -> str:
@@ -44,10 +45,21 @@ class Quantity:
         return share(value) if self.is_share else number(value, self.digits)
 
 
-ENTROPY = Quantity("Entropy H", "nats", from_zero=True)
-REWARD = Quantity("Training reward", "mean over responses")
-COVARIANCE = Quantity("Mean covariance", "nats × advantage", digits=4, zero_line=True)
-SELECTED = Quantity("Tokens selected", "share of all", is_share=True, from_zero=True)
+ENTROPY = Quantity("Entropy H", "nats", from_zero=True, tells="Flat near 0: collapsed, nothing new is tried.")
+REWARD = Quantity(
+    "Training reward", "mean over responses", tells="Of the prompts trained on, not of held-out ones."
+)
+COVARIANCE = Quantity(
+    "Mean covariance", "nats × advantage", 4, zero_line=True, tells="Above 0: the step lowers the entropy."
+)
+SELECTED = Quantity(
+    "Tokens selected", "share of all", is_share=True, from_zero=True, tells="At 0: the control does nothing."
+)
+_METRIC_TELLS = {
+    "accuracy": "What a policy gains while its entropy falls.",
+    "accuracy_greedy": "The likeliest answer alone: it does not see lost variety.",
+    "pass@8": "Falls where the samples of a problem become alike.",
+}
 
 Read = Callable[[Entry], pd.DataFrame]
 
@@ -113,5 +125,6 @@ def _of_steps(column: str) -> Read:
 
 def _of_evaluations(metric: str) -> tuple[Quantity, Read]:
     label = metric_names.metric_label(metric)
-    quantity = Quantity(f"{label[:1].upper()}{label[1:]}", "share of problems")
+    name = f"{label[:1].upper()}{label[1:]}"
+    quantity = Quantity(name, "share of problems", tells=_METRIC_TELLS.get(metric, ""))
     return quantity, lambda entry: run_data.evaluation_series(entry, metric)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import guide
 import page_style
 import pandas as pd
 import run_data
@@ -15,17 +16,6 @@ from wording import percent
 
 from entropylab.analysis.comparison import Comparison
 from entropylab.report.settings import split_settings
-
-HOW_TO_READ = """
-A dot is the mean difference of a method from the baseline, a bar its interval over the seeds, paired where both have a
-run of the same seed and start; the light dots are the single pairs. One pair has no interval.
-
-* **At the end of training**: the last 4 evaluations, for the entropy the last 10 steps.
-* **At equal steps, tokens or entropy**: accuracies where both have come equally far. A control that keeps entropy up
-  trains another policy at the same step; at equal entropy the question is what a nat has bought.
-* The thin bar also counts the sampling of the problems, as if those of the two methods were not the same: rather wide.
-* **Settings**: what differs between the chosen runs. A difference of methods means little where more differs.
-"""
 
 
 def page() -> None:
@@ -42,8 +32,7 @@ def page() -> None:
         page_style.warn(comparison.warnings)
     with in_words("Settings"):
         settings(chosen)
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("Compare")
 
 
 def opening(comparison: Comparison) -> None:
@@ -57,7 +46,7 @@ def differences(comparison: Comparison) -> None:
     """The methods less the baseline: at the end, then where both have come equally far."""
     level = percent(comparison.level)
     st.markdown("##### Less the baseline, at the end of training")
-    st.caption(f"Dots: mean difference; bars: {level} interval over the seeds; light dots: single pairs.")
+    st.caption(f"Dots: mean difference; bars: {level} interval over the seeds; ticks below: single pairs.")
     for place, metric in zip(st.columns(len(SHOWN)), SHOWN, strict=True):
         draw(differences_figure(comparison, metric), f"less_{metric}", place)
     st.markdown("##### Less the baseline, where both have come equally far")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import guide
 import metric_names
 import page_style
 import pandas as pd
@@ -19,16 +20,6 @@ from run_picker import Picked
 from entropylab.analysis.trajectories import over_seeds
 from entropylab.errors import InsufficientDataError
 
-HOW_TO_READ = """
-Each panel is one quantity of the log, all over the same horizontal axis (set in the sidebar: steps, tokens trained on,
-or hours since the first step). Grouped by method, a line is the mean over the runs of that method and the band reaches
-from its lowest to its highest run: the spread that was seen, not an interval. Ungrouped, a line is one run, smoothed
-over the steps set in the sidebar, over its raw values.
-
-* A **logarithmic** axis shows a constant rate of decay as a straight line; values of 0 and below are then left out.
-* **Click a point** to open the responses of its step.
-* Lines are thinned on screen to their lowest and highest points; **CSV** below a panel holds every value.
-"""
 USUAL = ("entropy_token_mean", "validation/accuracy", "covariance_mean")
 COLUMNS = 2
 
@@ -40,8 +31,7 @@ def page() -> None:
         names = _names(chosen.entries)
         picked, log = _choices(names)
         panels(chosen, picked, log=log)
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("Curves")
 
 
 def panels(chosen: Picked, names: list[str], *, log: bool) -> None:
@@ -63,8 +53,9 @@ def panels(chosen: Picked, names: list[str], *, log: bool) -> None:
     for row in range(0, len(figures), COLUMNS):
         places = st.columns(COLUMNS)
         for place, i in zip(places, range(row, min(row + COLUMNS, len(figures))), strict=False):
-            name, _, series = found[i]
-            x = draw(figures[i], f"curve_{name}", place, data=_table(chosen, series), pick=True)
+            name, quantity, series = found[i]
+            data = _table(chosen, series)
+            x = draw(figures[i], f"curve_{name}", place, tells=quantity.tells, data=data, pick=True)
             if x is not None and chosen.x == "steps":
                 _to_tokens(int(x), name, place)
 

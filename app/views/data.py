@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import guide
 import page_style
 import pandas as pd
 import run_data
@@ -9,15 +10,6 @@ import run_picker
 import streamlit as st
 from notices import in_words
 from run_picker import Picked
-
-HOW_TO_READ = """
-A run folder holds token rows, response rows, one marker a step and rank (written last, so that its presence says that
-the step is whole) and evaluations. Steps that are not whole are left out of every number, never filled in.
-
-* **Token rows** over **tokens**: with a sampling policy only some tokens are stored; the summaries hold all of them.
-* Every problem is named with its file and its mend; `entropylab doctor PATH` also compares every page with its
-  checksum, and `entropylab compact PATH` merges the small files of a finished run.
-"""
 
 
 def page() -> None:
@@ -29,8 +21,7 @@ def page() -> None:
         opening(table, problems)
         folders(table)
         listed(problems)
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("Data")
 
 
 def opening(table: pd.DataFrame, problems: pd.DataFrame) -> None:

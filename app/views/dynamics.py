@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import dynamics_charts
+import guide
 import page_style
 import run_data
 import run_picker
@@ -18,19 +19,6 @@ from wording import interval_text, number, percent
 from entropylab.analysis.dynamics import Dynamics
 from entropylab.analysis.dynamics_series import OBSERVED, PREDICTORS
 from entropylab.analysis.robust_line import MIN_BLOCKS
-
-HOW_TO_READ = """
-The theory says that a step lowers the entropy by a step size times the covariance of log-probability and advantage
-(arXiv 2505.22617, theorems 1 and 2). Each dot is a window of steps: the covariance summed over it against the drop of
-the entropy.
-
-* **On the same states**: the entropy of the same tokens before less after the step. **Between rollouts** the states
-  change too, which adds noise.
-* The **slope** is the implied step size, with an interval that allows for autocorrelated errors.
-* **Cumulated**, both only grow, and agree whatever the order of the predictions: the shuffled one does, too. Agreement
-  of cumulated curves is no evidence.
-* With a control the update is not that of all tokens, the covariance is: expect a smaller slope.
-"""
 
 
 def page() -> None:
@@ -47,8 +35,7 @@ def page() -> None:
         windows = sorted(result.fits["window"].unique().tolist())
         window = window_box.selectbox("Window, steps", windows, key="window", bind="query-params")
         one_run(entry, result, observed, predictor, int(window))
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("Dynamics")
 
 
 def one_run(entry: Entry, result: Dynamics, observed: str, predictor: str, window: int) -> None:

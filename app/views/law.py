@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import guide
 import law_charts
 import metric_names
 import page_style
@@ -19,18 +20,6 @@ from entropylab.analysis.curve import CurveFit
 from entropylab.errors import InsufficientDataError
 
 MIN_FIRST = 4
-HOW_TO_READ = """
-Each point is one evaluation: performance R against exp(H), where H is the policy's entropy in nats. The law
-(arXiv 2505.22617, eq. 6) is the straight line R = b - a exp(H). Where it holds, entropy is traded for
-performance, and the line's end at H = 0, where all entropy is spent, is the **ceiling** b - a.
-
-* The **interval** is conditional on the law: it takes the noise as autocorrelated, the shape as given.
-* The **form band** allows five shapes of the curve. Where it is much wider, the ceiling rests on the shape.
-* An interval is **withheld** where the points cannot support one, and the reason is given. The line stays.
-* **Fit on the first evaluations** shows the line only the early ones. The hollow points are what then happened,
-  each beside the forecast that was made for it.
-* The law is claimed for training without a control of the entropy; for a run with one the line only describes.
-"""
 
 
 def page() -> None:
@@ -45,8 +34,7 @@ def page() -> None:
         one_run(entry, metric, points, entropy)
         with in_words("The chosen runs"):
             every_run(metric, entropy)
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("Law")
 
 
 def one_run(entry: Entry, metric: str, points: pd.DataFrame, entropy: str) -> None:
@@ -67,15 +55,19 @@ def one_run(entry: Entry, metric: str, points: pd.DataFrame, entropy: str) -> No
 
 
 def every_run(metric: str, entropy: str) -> None:
-    """The law of every chosen run in one table; a run without one says why."""
+    """The law of every chosen run in one table, then what is to be said about them, each thing once."""
     entries = run_picker.picked().entries
     if len(entries) < 2:
         return
     st.markdown("##### The chosen runs")
-    rows = []
+    rows, notes = [], {}
     for entry in entries:
-        rows.append({"run": entry.name, "method": entry.method} | _row(entry, metric, entropy))
+        row, told = _row(entry, metric, entropy)
+        rows.append({"run": entry.name, "method": entry.method} | row)
+        for note in told:
+            notes.setdefault(note, []).append(entry.name)
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=_COLUMNS, placeholder="–")
+    page_style.warn(f"{', '.join(names)}: {note}" for note, names in notes.items())
 
 
 _NUMBER = st.column_config.NumberColumn
@@ -88,20 +80,22 @@ _COLUMNS = {
 }
 
 
-def _row(entry: Entry, metric: str, entropy: str) -> dict[str, object]:
+def _row(entry: Entry, metric: str, entropy: str) -> tuple[dict[str, object], list[str]]:
+    """Numbers of a run, and what is to be said about them."""
     try:
         fit = run_data.law(entry, metric, entropy)
     except InsufficientDataError as error:
-        return {"note": str(error)}
-    return {
+        return {}, [str(error)]
+    numbers = {
         "ceiling": fit.ceiling,
         "interval": interval_text(fit.intervals["ceiling"]) or "withheld",
         "form band": interval_text(fit.form_band) or "withheld",
         "a": fit.a,
         "R²": fit.r2,
         "points": fit.n_points,
-        "note": "; ".join([f"interval withheld: {fit.withheld}"] * bool(fit.withheld) + list(fit.warnings)),
     }
+    withheld = [f"interval withheld, {fit.withheld}"] if fit.withheld else []
+    return numbers, [*withheld, *fit.warnings]
 
 
 def _metric(entry: Entry, place: st.delta_generator.DeltaGenerator) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import guide
 import page_style
 import pandas as pd
 import quantities
@@ -20,23 +21,6 @@ from wording import interval_text, percent, share
 from entropylab.analysis.health import Health
 from entropylab.errors import EntropylabError, InsufficientDataError
 
-HOW_TO_READ = """
-All panels have the same horizontal axis. Grouped by method, a line is the mean over the runs of that method and the
-band reaches from its lowest to its highest run: the spread that was seen, not an interval. Ungrouped, a line is one
-run, smoothed over the steps set in the sidebar, over its raw values.
-
-* **Entropy H**: mean over the tokens of a step, in nats. Policy gradients spend it; once it is spent, the policy
-  explores no more.
-* **Accuracy** at temperature 1, greedy, and **pass@8** (at least one of 8 samples is right) answer different
-  questions: a method may keep pass@8 up without a gain in accuracy. Look at all three.
-* **Mean covariance** of log-probability and advantage: while it is positive, a step of policy gradient lowers the
-  entropy (arXiv 2505.22617, eq. 10).
-* **State**: "collapsed" below 10 % of the entropy at the start, "collapsing" if it gets there within 50 steps at the
-  present rate, else "falling" or "steady" by the last quarter of the steps. **Gain used**: of the gain down to H = 0
-  that the law R = b - a exp(H) allows; it rests on the law, not on its fit.
-* **Tokens selected**: the share of all tokens that the control acted on.
-* **Data health**: what the reader found wrong in markers and evaluations, which this page reads. Steps that are not whole are left out, never filled in.
-"""
 COLUMNS = 3
 MANY_LINES = 7
 MOST_ALERTS = 6
@@ -57,8 +41,7 @@ def page() -> None:
     with in_words():
         panels(chosen)
     health(chosen)
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("Overview")
 
 
 def opening(chosen: Picked) -> None:
@@ -165,7 +148,7 @@ def panels(chosen: Picked) -> None:
     for row in range(0, len(figures), COLUMNS):
         places = st.columns(COLUMNS)
         for place, i in zip(places, range(row, min(row + COLUMNS, len(figures))), strict=False):
-            draw(figures[i], f"panel_{i}", place)
+            draw(figures[i], f"panel_{i}", place, tells=found[i][0].tells)
 
 
 def health(chosen: Picked) -> None:

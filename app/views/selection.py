@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import guide
 import page_style
 import pandas as pd
 import run_data
@@ -15,21 +16,6 @@ from wording import interval_text, percent
 
 from entropylab.analysis.attribution import Attribution
 
-HOW_TO_READ = """
-A token is of **high** or **low probability** against the mean log-probability of its update, and its advantage is
-**above** or **below** the mean of that update. The covariance is the product of the two distances: positive where both
-lie on the same side (upper right, lower left), negative where they do not.
-
-* **The plate**: a filled square is the quadrant's share of all tokens, its colour the mean covariance there. The
-  outline is the share among the selected, the dotted outline that among the 2 % of highest covariance. An outline
-  larger than the square: the quadrant is over-represented.
-* **Where in the response**: the same sets over the position.
-* **Enriched**: how many times as frequent a token is in the set as among all tokens, with an interval that draws
-  whole prompts. At 1 it is as frequent as anywhere.
-* **How probable they were**: the same enrichment by the probability that the policy gave the token.
-* Fractions are those of the run's settings; small models need larger ones than the paper's (2e-4, 2e-3).
-"""
-
 
 def page() -> None:
     """One run's selection, by default of a run with a control."""
@@ -38,8 +24,7 @@ def page() -> None:
         entry = run_picker.focus_run(controlled=True)
     with in_words(entry.name):
         one_run(entry, run_data.selection(entry, run_picker.token_steps(entry, steps_box)))
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("Selection")
 
 
 def one_run(entry: Entry, result: Attribution) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import guide
 import page_style
 import pandas as pd
 import run_data
@@ -15,24 +16,6 @@ from wording import interval_text, percent, share
 
 from entropylab.analysis.tails import TailReport
 
-HOW_TO_READ = """
-The covariance of a token is (log π - mean) × (A - mean), in nats × advantage; its mean drives the entropy down
-(arXiv 2505.22617, eq. 10). The page asks how unevenly it is spread.
-
-* **Survival**: the share of tokens whose covariance lies beyond x, both sides on logarithmic axes. A straight line
-  would be a power law, a bend downward is a lighter tail.
-* **Dotted, independent (N1)**: the same if log-probability and advantage had nothing to do with each other. A product
-  of two independent quantities looks heavy already, so the observed tail counts only against this line.
-* **Top means**: the mean covariance of the top tokens beside that of N1, their ratio with its interval (prompts are
-  drawn as wholes, since their tokens share advantages).
-* **Permuted (N2)**: the same with the advantages of a prompt's responses shuffled, so that both margins, the prompts
-  and the lengths stay. What is left over the permuted value is the tie of a response's tokens to its own reward.
-* **Tail index ξ** over the number k of tokens above the threshold: above 0 like a power law, 0 exponential, below 0
-  bounded. Hill is positive whatever the data. One threshold proves nothing; look for a plateau.
-* With sampling at temperature 1 and bounded advantages the tail is at most exponential far out: "heavy" is always a
-  statement about the range that was seen.
-"""
-
 QUESTIONS = ("Shape", "Against independence", "Concentration")
 
 
@@ -44,8 +27,7 @@ def page() -> None:
     with in_words(entry.name):
         chosen = run_picker.token_steps(entry, steps_box)
         one_run(entry, run_data.tails(entry, chosen))
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("Tails")
 
 
 def one_run(entry: Entry, report: TailReport) -> None:

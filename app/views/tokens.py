@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import guide
 import page_style
 import pandas as pd
 import run_data
@@ -16,16 +17,6 @@ from wording import number, share
 from entropylab.analysis.responses import QUANTITIES, positive_share, token_aggregates
 from entropylab.errors import InsufficientDataError
 
-HOW_TO_READ = """
-One response at a time: a token's background is the chosen quantity, its outline says that the control selected it. The
-colours mean the same in every response and step of the run: the ends of the scale are the 1st and the 99th percentile
-over tokens of steps spread over the run. Hold the pointer over a token for all its numbers.
-
-* The **strip** above the text is the whole response; the strips below are the other responses to the same prompt, by
-  reward. The advantage compares a response with exactly these.
-* **Gathered**: the tokens of the step by text, position or quadrant. Choose a row to see the responses that hold it.
-* `⋯` stands for positions that are not in the log (masked, or left out by sampling).
-"""
 GATHERED = {"token": "token", "position": "position", "quadrant": "quadrant"}
 MOST_ROWS = 500
 
@@ -43,8 +34,7 @@ def page() -> None:
         with in_words("No colours"):
             scale = Scale(quantity, *run_data.scale(entry, quantity)[:2])
             one_step(entry, tokens, responses, scale, above)
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("Tokens")
 
 
 def one_step(

@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, replace
 from typing import Any
 
+import guide
 import page_style
 import pandas as pd
 import replay_charts
@@ -25,19 +26,6 @@ from entropylab.losses.methods import METHODS
 from entropylab.losses.settings import from_dict, to_dict
 from entropylab.trainers.snippets import loop_snippet, trl_snippet, verl_snippet
 
-HOW_TO_READ = """
-The control on the left is applied to the tokens that the run recorded: **which would it have chosen**, had it been
-there? Nothing is trained again, so what a policy under that control would have done next is not told.
-
-* **Fraction in effect**: chosen over all tokens. A control by bounds may choose fewer than asked where too few tokens
-  lie between them.
-* **Covariance removed**: the share of all positive covariance that the chosen tokens hold. The drop of the entropy is
-  driven by it (arXiv 2505.22617, eq. 10).
-* **Overlap** with what the run chose: tokens chosen by both over tokens chosen by either.
-* **Micro-batches**: a loss that sees so many responses at a time centres on them alone, and chooses other tokens. The
-  dots tell how much of the whole-batch choice is left.
-* The **code** below is the same control for your loop, for TRL and for verl.
-"""
 FRACTIONS = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2)
 PIECES = (64, 8, 1)
 MOST_BOUND = 20.0
@@ -63,8 +51,7 @@ def page() -> None:
             page_style.opening(f"{entry.name}: {first}", also)
         _code(control)
         page_style.warn(result.warnings)
-    with st.expander("How to read this"):
-        st.markdown(HOW_TO_READ)
+    guide.how_to_read("What-if")
 
 
 def _control(entry: Entry) -> Any:

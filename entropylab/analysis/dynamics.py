@@ -128,7 +128,7 @@ def window_sums(series: pd.DataFrame, observed: str, predictor: str, window: int
     """Sums over whole windows of neighbouring steps in which every step has both."""
     both = series[["step", observed, predictor]].dropna()
     if window == 1:
-        return both[observed].to_numpy(np.float64), both[predictor].to_numpy(np.float64)
+        return both[observed].to_numpy(np.float64), both[predictor].to_numpy(np.float64, copy=True)
     number = (both["step"] - series["step"].iloc[0]) // window
     groups = both.groupby(number)
     sums = groups[[observed, predictor]].sum()[groups.size() == window]
@@ -141,7 +141,7 @@ def cumulated(series: pd.DataFrame, observed: str, predictor: str, *, seed: int 
     ``shuffled``: the predictions in random order. That it agrees too says that the agreement is no evidence.
     """
     both = series[["step", observed, predictor]].dropna()
-    drop, covariance = both[observed].to_numpy(np.float64), both[predictor].to_numpy(np.float64)
+    drop, covariance = both[observed].to_numpy(np.float64), both[predictor].to_numpy(np.float64, copy=True)
     total = covariance.sum()
     scale = drop.sum() / total if total else 1.0
     shuffled = np.random.default_rng(seed).permutation(covariance)

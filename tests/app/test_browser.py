@@ -232,6 +232,16 @@ def record(recorder: el.Recorder, step: int) -> None:
     recorder.record(step, **inputs, mask=np.ones((4, 5), bool), entropy=rng.random((4, 5)))
 
 
+def test_a_chart_links_to_what_the_guide_says_of_it(visit, address) -> None:
+    seen = visit(f"{address}/dynamics", 3)
+    with seen.context.expect_page() as opened:
+        seen.page.get_by_role("link", name="Guide").first.click()
+    there = opened.value
+    there.get_by_role("heading", name="Dynamics").wait_for()
+    there.wait_for_function("document.querySelector('#dynamics').getBoundingClientRect().top < 700")
+    seen.sound()
+
+
 def test_a_run_under_way_is_followed(visit, address, runs) -> None:
     with el.Recorder(runs / "growing", method="baseline") as recorder:
         for step in range(3):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from html import unescape
 
+import guide
 import pytest
 
 import entropylab as el
@@ -41,6 +42,23 @@ def test_a_page_shows_its_charts_and_raises_nothing(open_app, runs, view) -> Non
     assert page.sentences == []
     assert page.charts == CHARTS[view]
     assert "How to read this" in [box.label for box in page.test.expander]
+
+
+@pytest.mark.parametrize("view", CHARTS)
+def test_a_page_and_its_charts_link_to_its_section_of_the_guide(open_app, runs, view) -> None:
+    page = open_app(runs).go(view)
+    title = {"what_if": "What-if"}.get(view, view.capitalize())
+    assert guide.section(title) in [text.value for text in page.test.markdown]
+    links = [text.value for text in page.test.caption if text.value.startswith("[Guide]")]
+    assert links == [f"[Guide](guide#{title.lower()})"] * CHARTS[view]
+
+
+def test_the_guide_has_no_pictures_and_needs_no_runs(open_app, tmp_path) -> None:
+    page = open_app(tmp_path).go("guide")
+    assert page.exceptions == []
+    (text,) = [text.value for text in page.test.markdown]
+    assert text.startswith("# The dashboard")
+    assert "![" not in text
 
 
 def test_the_overview_opens_with_the_comparison(open_app, runs) -> None:
