@@ -46,6 +46,11 @@ _PUBLIC: dict[str, str] = {
     "suggest_settings": "losses.suggestion",
     "min_p_logprobs": "losses.min_p",
     "FullKL": "losses.full_kl",
+    "TokenStats": "losses.heads.statistics",
+    "VocabShard": "losses.heads.vocab_shard",
+    "fused_policy_loss": "losses.heads.fused_loss",
+    "linear_logprob_entropy": "losses.heads.linear_op",
+    "token_stats": "losses.heads.statistics",
     "PolicyLoss": "losses.policy_loss",
     "policy_loss": "losses.policy_loss",
     "token_covariance": "losses.covariance",
@@ -121,6 +126,10 @@ if TYPE_CHECKING:
     from .losses.controls.target_kl_cov import TargetKLCov as TargetKLCov
     from .losses.covariance import token_covariance as token_covariance
     from .losses.full_kl import FullKL as FullKL
+    from .losses.heads.fused_loss import fused_policy_loss as fused_policy_loss
+    from .losses.heads.linear_op import linear_logprob_entropy as linear_logprob_entropy
+    from .losses.heads.statistics import TokenStats as TokenStats, token_stats as token_stats
+    from .losses.heads.vocab_shard import VocabShard as VocabShard
     from .losses.methods import METHODS as METHODS, Method as Method
     from .losses.min_p import min_p_logprobs as min_p_logprobs
     from .losses.policy_loss import PolicyLoss as PolicyLoss, policy_loss as policy_loss

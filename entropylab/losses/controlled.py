@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .backend import torch
 from .batch import TokenBatch, make_batch
@@ -79,13 +79,13 @@ def changed_at_chosen(
 
 
 def changed_everywhere(
-    found: Survey,
+    inputs: Mapping[str, Any],
     surrogate: Surrogate,
     controls: Sequence[Control],
     every: Sequence[Chosen | None],
 ) -> Controlled:
-    """The loss with the controls applied to the whole batch, in order."""
-    batch = make_batch(**found.inputs)
+    """The loss with the controls applied to the whole batch of ``inputs``, by the names of ``make_batch``."""
+    batch = make_batch(**inputs)
     with torch.no_grad():
         terms = surrogate.terms(batch)
     for one, chosen in zip(controls, every, strict=True):

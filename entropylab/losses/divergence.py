@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidInputError
 from .backend import torch
 from .batch import TokenBatch, log_ratio_to, where_unclamped
-from .full_kl import FullKL
 from .masking import gate
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def summed_divergence(batch: TokenBatch, log_ratio: Tensor, name: str, factor: T
 def full_divergence(batch: TokenBatch, rows: Tensor, counts: Tensor, direction: str) -> tuple[Tensor, Tensor]:
     """Full KL [k] at flat rows and how many were not finite; 0 there and where a row does not count."""
     assert batch.full_kl is not None
-    named = (direction,) if isinstance(batch.full_kl, FullKL) else ()
+    named = (direction,) if getattr(batch.full_kl, "takes_direction", False) else ()
     values = batch.full_kl(rows, *named)
     if not isinstance(values, torch.Tensor) or values.shape != rows.shape:
         shape = list(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__

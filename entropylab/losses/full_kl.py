@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import InvalidInputError
 from .backend import torch
@@ -20,6 +20,9 @@ class FullKL:
 
     Make one with ``from_logits`` or ``from_hidden``; ``policy_loss(full_kl=...)`` calls it.
     """
+
+    takes_direction: ClassVar[bool] = True
+    """It is called with the direction of the divergence, too."""
 
     policy: Tensor
     """[..., V] logits, or [..., d] hidden states."""

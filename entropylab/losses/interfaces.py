@@ -83,6 +83,14 @@ class Control(Protocol):
         ...
 
 
+def scope_of(control: Control) -> str:
+    """What a control's change of a token's loss depends on: the ``token`` alone, or the ``batch``.
+
+    A control that says nothing in ``scope`` depends on the batch.
+    """
+    return getattr(control, "scope", "batch")
+
+
 def is_control(value: object) -> TypeGuard[Control]:
     """Whether an object (no class) is a control; ``isinstance`` with a protocol is slow."""
     return not isinstance(value, type) and hasattr(value, "apply") and hasattr(value, "needs")

@@ -13,7 +13,6 @@ from .collective import Selection, align_selections
 from .control_sequence import as_controls, covariance_on
 from .controlled import acts_on_chosen, changed_at_chosen, changed_everywhere
 from .covariance import centre, means_of
-from .full_kl import FullKL
 from .interfaces import Chosen, Control, SelectingControl, Surrogate, chooses_tokens
 from .metrics import batch_metrics
 from .ranking import Covariances, Ranked, rank
@@ -43,7 +42,7 @@ class PolicyLoss:
     """0-d, differentiable."""
     metrics: dict[str, Tensor]
     """0-d tensors by name, still on the device."""
-    source: TokenSource | dict[str, Tensor] = field(repr=False)
+    source: Any = field(repr=False)
     """What ``tokens`` come from."""
 
     @property
@@ -143,7 +142,7 @@ def policy_loss(
     controlled = (
         changed_at_chosen(found, surrogate, controls, every, at_chosen, rows)
         if streamed
-        else changed_everywhere(found, surrogate, controls, every)
+        else changed_everywhere(found.inputs, surrogate, controls, every)
     )
     if checked:
         check_full_kl(controlled.nonfinite)
@@ -204,6 +203,6 @@ def _check_inputs(
     check_tensors(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask, **beside)
     checked = resolve_validate(validate, logprobs)
     check_denominator(denominator, validate=checked)
-    if isinstance(used.get("full_kl"), FullKL):
+    if hasattr(used.get("full_kl"), "check_rows"):
         used["full_kl"].check_rows(logprobs.shape)
     return checked

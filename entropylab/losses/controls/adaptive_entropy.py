@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import InvalidInputError
 from ..setting_checks import require_number
@@ -25,6 +25,7 @@ class AdaptiveEntropyBonus:
     update; the strict comparison is the code's (the report writes H ≤ target).
     """
 
+    scope: ClassVar[str] = "token"
     target: float = 0.2
     delta: float = 1e-4
     least: float = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import InvalidInputError
 from ..setting_checks import require_number
@@ -29,6 +29,7 @@ class EntroPIC:
     threshold: the defaults are ours.
     """
 
+    scope: ClassVar[str] = "token"
     target: float = 0.3
     proportional: float = 1.0
     integral_gain: float = 0.01

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import InvalidInputError
 from ..setting_checks import require_number
@@ -24,6 +24,7 @@ class EntropyAdvantage:
     released code was found to confirm them.
     """
 
+    scope: ClassVar[str] = "token"
     alpha: float = 0.4
     kappa: float = 2.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..setting_checks import require_number
 
@@ -19,6 +19,7 @@ class EntropyBonus:
     Needs ``entropy`` [B, T] with gradient (arXiv 2505.22617, section 4.1).
     """
 
+    scope: ClassVar[str] = "token"
     coef: float
 
     def __post_init__(self) -> None:

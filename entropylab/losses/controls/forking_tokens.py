@@ -36,6 +36,11 @@ class ForkingTokens:
             require_number("ForkingTokens", "threshold", self.threshold)
 
     @property
+    def scope(self) -> str:
+        """What the change of a token's loss depends on."""
+        return "batch" if self.threshold is None else "token"
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Names of the optional inputs of ``policy_loss`` that it needs."""
         return ("entropy",)

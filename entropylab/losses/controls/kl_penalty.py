@@ -30,6 +30,11 @@ class KLPenalty:
         require_choice("KLPenalty", "divergence", self.divergence, SAMPLED + FULL)
 
     @property
+    def scope(self) -> str:
+        """What the change of a token's loss depends on."""
+        return "batch" if self.divergence in FULL else "token"
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Names of the optional inputs of ``policy_loss`` that it needs."""
         return ("full_kl",) if self.divergence in FULL else ("ref_logprobs",)

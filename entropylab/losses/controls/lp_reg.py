@@ -41,6 +41,11 @@ class LpReg:
             require_number("LpReg", "max_logprob", self.max_logprob)
 
     @property
+    def scope(self) -> str:
+        """What the change of a token's loss depends on."""
+        return "batch" if self.max_logprob is None else "token"
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Names of the optional inputs of ``policy_loss`` that it needs."""
         return ("ref_logprobs",)

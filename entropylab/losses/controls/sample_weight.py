@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import InvalidInputError
 from ..setting_checks import require_number
@@ -24,6 +24,7 @@ class SampleWeight:
     other samples from the batch.
     """
 
+    scope: ClassVar[str] = "token"
     positive: float = 0.1
     negative: float = 1.0
 

@@ -44,6 +44,11 @@ class STEER:
             require_number("STEER", "scale", self.scale, least=0.0)
 
     @property
+    def scope(self) -> str:
+        """What the change of a token's loss depends on."""
+        return "batch" if self.scale is None else "token"
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Names of the optional inputs of ``policy_loss`` that it needs."""
         return ("entropy",)

@@ -1,0 +1,1 @@
+"""From hidden states to logprobs, entropies and losses without a tensor of all logits."""
