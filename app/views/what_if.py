@@ -19,11 +19,11 @@ from page_style import Tile
 from run_finder import Entry
 from wording import share
 
+from entropylab.analysis.replay_controls import own_control
 from entropylab.analysis.replay_report import Replay
-from entropylab.errors import EntropylabError
 from entropylab.losses.interfaces import chooses_tokens
 from entropylab.losses.methods import METHODS
-from entropylab.losses.settings import from_dict, to_dict
+from entropylab.losses.settings import to_dict
 from entropylab.trainers.snippets import loop_snippet, trl_snippet, verl_snippet
 
 FRACTIONS = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -57,7 +57,7 @@ def page() -> None:
 def _control(entry: Entry) -> Any:
     """The control that the widgets say."""
     rows = {key: row for key, row in METHODS.items() if chooses_tokens(row.control)}
-    own = _own(entry)
+    own = own_control(run_data.config(entry))
     names = (["the run's own"] if own is not None else []) + list(rows)
     if st.session_state.get("what_if") not in names:
         st.session_state.pop("what_if", None)
@@ -65,15 +65,6 @@ def _control(entry: Entry) -> Any:
     st.caption(escaped(rows[name].text if name in rows else "The control that the run was trained with."))
     control = own if name not in rows else rows[name].control
     return _changed(control, name)
-
-
-def _own(entry: Entry) -> Any:
-    """The run's own control where it chose tokens and is known here."""
-    try:
-        control = from_dict(run_data.config(entry).get("control"))
-    except EntropylabError:
-        return None
-    return control if chooses_tokens(control) else None
 
 
 def _changed(control: Any, name: str) -> Any:

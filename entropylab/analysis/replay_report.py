@@ -14,8 +14,8 @@ from ..errors import InsufficientDataError, InvalidInputError, UnknownNameError
 from ..record.reader import Run
 from ..schema import QUADRANTS
 from .jsonable import jsonable
-from .quadrants import quadrant_codes
-from .replay_tokens import COLUMNS, Pieces, UpdateTokens, chosen_in_pieces, chosen_of, update_tokens
+from .replay_tally import Tally
+from .replay_tokens import COLUMNS, UpdateTokens, update_tokens
 from .tail_data import DEFAULT_STEPS
 
 if TYPE_CHECKING:
@@ -97,31 +97,41 @@ def replay(
     MissingInputError (logprobs that the control needs are not recorded), InsufficientDataError (no update
     whose tokens are all stored).
     """
-    name, control = _control_of(control)
+    return replay_beside(run, control, (), steps=steps, micro_batches=micro_batches, seed=seed)[0]
+
+
+def replay_beside(
+    run: Run,
+    control: Any,
+    others: Iterable[Any],
+    *,
+    steps: int | Iterable[int] | None = None,
+    micro_batches: Sequence[int] = PIECES,
+    seed: int | None = None,
+) -> tuple[Replay, ...]:
+    """`replay` of a control, then of others on whole updates alone; the tokens are read once."""
     if any(size < 1 for size in micro_batches):
         raise InvalidInputError(f"micro_batches is {tuple(micro_batches)}: numbers of responses start at 1")
-    seed = int(run.config.get("seed") or 0) if seed is None else seed
-    found: list[dict[str, Any]] = []
-    parts: dict[int, list[dict[str, float]]] = {}
-    left_out, unclipped = 0, 0
-    for tokens in _token_sets(run, steps, control):
-        if tokens is None:
-            left_out += 1
-            continue
-        unclipped += tokens.clipped is None
-        chosen = chosen_of(control, tokens, seed)
-        found.append(_update_row(tokens, chosen))
-        for size in dict.fromkeys(micro_batches):
-            if size <= int(tokens.response.max()):
-                pieces = chosen_in_pieces(control, tokens, size, seed)
-                parts.setdefault(size, []).append(_piece_row(tokens, chosen, pieces))
-    if not found:
-        raise InsufficientDataError(
-            f"{run.name}: no update whose tokens are all stored, and a choice depends on all of them; record "
-            "without token_sampling, or with every_steps only"
-        )
-    notes = _warnings(run, control, pd.DataFrame(found), left_out, unclipped)
-    return _report(run, name, pd.DataFrame(found), parts, notes)
+    seed = _own_seed(run) if seed is None else seed
+    tallies = [Tally(*_control_of(control), micro_batches, seed)]
+    tallies += [Tally(*_control_of(other), (), seed) for other in others]
+    logged_on = _logged_on(run)
+    for rows in _updates(run, steps):
+        seen: dict[str, UpdateTokens] = {}
+        for tally in tallies:
+            on = tally.control.covariance_on
+            if rows is not None and on not in seen:
+                seen[on] = update_tokens(rows, on, logged_on)
+            tally.add(seen.get(on))
+    return tuple(_report(run, tally) for tally in tallies)
+
+
+def _own_seed(run: Run) -> int:
+    """The seed in the run's settings; 0 where there is none that is a whole number."""
+    try:
+        return int(run.config.get("seed") or 0)
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _control_of(control: Any) -> tuple[str, SelectingControl]:
@@ -139,19 +149,16 @@ def _control_of(control: Any) -> tuple[str, SelectingControl]:
     return name, control
 
 
-def _token_sets(
-    run: Run, steps: int | Iterable[int] | None, control: SelectingControl
-) -> Iterator[UpdateTokens | None]:
-    """Each update's tokens; None where some of them are not stored."""
+def _updates(run: Run, steps: int | Iterable[int] | None) -> Iterator[pd.DataFrame | None]:
+    """The rows of each update; None where some of its tokens are not stored."""
     chosen = run.token_steps()[:DEFAULT_STEPS] if steps is None else steps
     numbers = [int(chosen)] if isinstance(chosen, int | np.integer) else [int(step) for step in chosen]
     counts = run.steps(by="update").set_index(["step", "update"])["n_tokens"]
-    logged_on = _logged_on(run)
     for step in numbers:
         frame = pa.Table.from_batches(list(run.tokens([step], COLUMNS))).to_pandas()
         for (_, update), rows in frame.groupby(["step", "update"], sort=True):
             whole = len(rows) == counts.get((step, update), -1) and np.isfinite(rows["covariance"]).all()
-            yield update_tokens(rows, control.covariance_on, logged_on) if whole else None
+            yield rows if whole else None
 
 
 def _logged_on(run: Run) -> str:
@@ -161,54 +168,20 @@ def _logged_on(run: Run) -> str:
     return str(first.get("covariance_on", "current")) if isinstance(first, dict) else "current"
 
 
-def _update_row(tokens: UpdateTokens, chosen: np.ndarray) -> dict[str, Any]:
-    positive = np.maximum(tokens.covariance, 0.0)
-    l, a = (x - x.mean() for x in (tokens.logprob, tokens.advantage))
-    codes = quadrant_codes(l, a)[chosen]
-    counts = np.bincount(codes, minlength=len(QUADRANTS))
-    return {
-        "step": tokens.step,
-        "update": tokens.update,
-        "n_tokens": tokens.size,
-        "chosen": int(chosen.sum()),
-        "selected": int(tokens.selected.sum()),
-        "both": int((chosen & tokens.selected).sum()),
-        "positive_mass": float(positive.sum()),
-        "chosen_mass": float(positive[chosen].sum()),
-        **{name: int(count) for name, count in zip(QUADRANTS, counts, strict=True)},
-    }
-
-
-def _piece_row(tokens: UpdateTokens, chosen: np.ndarray, pieces: Pieces) -> dict[str, float]:
-    spread = tokens.covariance.std()
-    error = np.sqrt(np.mean((pieces.covariance - tokens.covariance) ** 2))
-    return {
-        "n_tokens": tokens.size,
-        "n_pieces": len(pieces.means),
-        "chosen": int(pieces.chosen.sum()),
-        "whole": int(chosen.sum()),
-        "both": int((pieces.chosen & chosen).sum()),
-        "covariance_error": float(error / spread) if spread > 0 else float("nan"),
-    }
-
-
-def _report(
-    run: Run,
-    name: str,
-    updates: pd.DataFrame,
-    parts: dict[int, list[dict[str, float]]],
-    notes: tuple[str, ...],
-) -> Replay:
+def _report(run: Run, tally: Tally) -> Replay:
+    if not tally.rows:
+        raise InsufficientDataError(
+            f"{run.name}: no update whose tokens are all stored, and a choice depends on all of them; record "
+            "without token_sampling, or with every_steps only"
+        )
+    updates = tally.updates()
     total = updates.sum()
     either = int(total["chosen"] + total["selected"] - total["both"])
-    updates["fraction"] = updates["chosen"] / updates["n_tokens"]
-    positive = updates["positive_mass"]
-    updates["mass_removed"] = updates["chosen_mass"] / positive.where(positive > 0)
     held = float(total["positive_mass"])
     return Replay(
         run=run.name,
         method=run.method,
-        control=name,
+        control=tally.name,
         steps=tuple(sorted({int(s) for s in updates["step"]})),
         n_tokens=int(total["n_tokens"]),
         n_chosen=int(total["chosen"]),
@@ -218,38 +191,9 @@ def _report(
         mass_removed=float(total["chosen_mass"] / held) if held > 0 else float("nan"),
         quadrants={q: int(total[q]) for q in QUADRANTS},
         updates=updates,
-        pieces=pd.DataFrame(
-            [_pieces_row(size, rows) for size, rows in parts.items()], columns=_PIECE_COLUMNS
-        ),
-        warnings=notes,
+        pieces=tally.pieces(),
+        warnings=_warnings(run, tally),
     )
-
-
-_PIECE_COLUMNS = [
-    "responses",
-    "updates",
-    "n_pieces",
-    "chosen",
-    "fraction",
-    "overlap",
-    "extra",
-    "covariance_error",
-]
-
-
-def _pieces_row(size: int, rows: list[dict[str, float]]) -> dict[str, float]:
-    frame = pd.DataFrame(rows)
-    total = frame.sum()
-    return {
-        "responses": size,
-        "updates": len(frame),
-        "n_pieces": int(total["n_pieces"]),
-        "chosen": int(total["chosen"]),
-        "fraction": total["chosen"] / total["n_tokens"],
-        "overlap": total["both"] / total["whole"] if total["whole"] else float("nan"),
-        "extra": 1.0 - total["both"] / total["chosen"] if total["chosen"] else float("nan"),
-        "covariance_error": float(frame["covariance_error"].mean()),
-    }
 
 
 def _piece_line(row: Any) -> str:
@@ -262,17 +206,16 @@ def _piece_line(row: Any) -> str:
     return f"{seen} it chooses {row.chosen:,} ({100 * row.fraction:.3g} %): {whole}{own}; {off}"
 
 
-def _warnings(
-    run: Run, control: SelectingControl, updates: pd.DataFrame, left_out: int, unclipped: int
-) -> tuple[str, ...]:
+def _warnings(run: Run, tally: Tally) -> tuple[str, ...]:
     from ..losses.settings import to_dict
 
     notes = []
-    if left_out:
-        notes.append(f"{left_out} updates are left out: not all of their tokens are stored, or finite")
-    if unclipped:
+    if tally.left_out:
+        notes.append(f"{tally.left_out} updates are left out: not all of their tokens are stored, or finite")
+    if tally.unclipped:
         notes.append("the log does not say which tokens the ratio clip held, so none is taken as clipped")
-    same = run.config.get("control") == to_dict(control)
+    updates = pd.DataFrame(tally.rows)
+    same = run.config.get("control") == to_dict(tally.control)
     missed = int(updates["selected"].sum() - updates["both"].sum())
     if same and (missed or updates["chosen"].sum() != updates["selected"].sum()):
         notes.append(

@@ -39,8 +39,8 @@ def command(
     from entropylab.report.build import write_report
     from entropylab.report.findings import gather
 
-    runs = load_runs(paths)
-    findings = gather(runs)
+    findings = gather(load_runs(paths))
+    runs = findings.runs
     written = write_report(findings, output or f"report.{form or Format.HTML}", form)
     labels = run_labels(runs)
     damage = {labels[str(run.path)]: problems(run) for run in runs}

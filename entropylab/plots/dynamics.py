@@ -33,6 +33,7 @@ def draw_dynamics(result: Dynamics, ax: Axes | None = None) -> Axes:
         if np.isfinite(fit["slope"]):
             ends = np.array([x.min(), x.max()])
             ax.plot(ends, fit["intercept"] + fit["slope"] * ends, color=ORANGE)
+            ax.margins(y=0.15)
             note(ax, f"{fit['slope']:.2g} nats a unit, r = {fit['r']:.2f}")
         where = "same states" if known else "between rollouts"
         ax.set(xlabel="mean covariance of the step", ylabel=f"drop of H, {where} (nats)")

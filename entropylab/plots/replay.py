@@ -18,6 +18,14 @@ def draw_replay(result: Replay, ax: Axes | None = None) -> Axes:
     with look():
         if ax is None:
             _, ax = new_figure()
+        if draw_pieces(result, ax).lines:
+            ax.legend(loc="lower left", bbox_to_anchor=(-0.18, 0.99), ncols=2, columnspacing=1)
+    return ax
+
+
+def draw_pieces(result: Replay, ax: Axes) -> Axes:
+    """The same without a legend, for panels that share one."""
+    with look():
         pieces = result.pieces.sort_values("responses")
         if pieces.empty:
             placeholder(ax, "No update has more responses than a micro-batch.")
@@ -28,10 +36,14 @@ def draw_replay(result: Replay, ax: Axes | None = None) -> Axes:
             pieces["covariance_error"],
             "s--",
             color=NEUTRAL,
-            label="error of the covariance / its deviation",
+            label="error of the covariance",
         )
-        ax.set(xscale="log", ylim=(0, None), xlabel="responses a micro-batch", ylabel="share")
+        ax.set(
+            xscale="log",
+            ylim=(0, None),
+            xlabel="responses a micro-batch",
+            ylabel="share; error in deviations",
+        )
         ax.set_xticks(pieces["responses"], [str(size) for size in pieces["responses"]])
         ax.minorticks_off()
-        ax.legend(loc="best")
     return ax

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from entropylab.errors import InsufficientDataError, RunNotFoundError
 
 from .blocks import Block
+from .dynamics import dynamics_section
 from .findings import Findings, gather
 from .formats import Format, format_of
+from .health import health_section
 from .html import to_html
 from .markdown import to_markdown
+from .replays import replays_section
 from .sections import data_section, figures_section, head, methods_section, settings_section, summary_section
 from .writing import replace, replace_with_figures
 
@@ -53,7 +56,10 @@ def write_report(findings: Findings, path: str | os.PathLike[str], form: str | N
 def _body(findings: Findings) -> Iterator[Block]:
     yield from head(findings)
     yield from summary_section(findings)
+    yield from health_section(findings)
     yield from figures_section(findings)
+    yield from dynamics_section(findings)
+    yield from replays_section(findings)
     yield from methods_section()
     yield from settings_section(findings)
     yield from data_section(findings)

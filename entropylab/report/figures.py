@@ -9,23 +9,23 @@ from entropylab.plots.attribution import attribution_figure
 from entropylab.plots.comparison import draw_comparison
 from entropylab.plots.curve import draw_curve
 from entropylab.plots.entropy import entropy_figure
-from entropylab.plots.figure import NARROW, WIDE, draw, look, new_figure
+from entropylab.plots.figure import WIDE, draw
 from entropylab.plots.series import by_method, group_key
 from entropylab.plots.style import method_label, run_style
 from entropylab.plots.tails import tails_figure
-from entropylab.plots.text import drawn
 
 from .blocks import Paragraph, Picture
+from .panels import in_rows, side_by_side
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from entropylab.analysis.attribution import Attribution
     from entropylab.analysis.comparison import Comparison
     from entropylab.analysis.tails import TailReport
 
-    from .findings import Finding, Findings
-
-COLUMNS = 3
-"""Law panels beside each other."""
+    from .finding import Finding
+    from .findings import Findings
 
 
 def entropy_over_steps(findings: Findings) -> Picture:
@@ -43,13 +43,7 @@ def entropy_over_steps(findings: Findings) -> Picture:
 
 def laws(findings: Findings) -> Iterator[Paragraph | Picture]:
     """The law of the first run of each method, side by side; a sentence where there is none."""
-    shown = first_of_each(findings.law)
-    fitted = [finding for finding in shown if finding.result is not None]
-    for start in range(0, len(fitted), COLUMNS):
-        yield _law_row(fitted[start : start + COLUMNS], f"law{start}")
-    for finding in shown:
-        if finding.result is None:
-            yield Paragraph(f"{finding.label}: no law was fitted. {finding.missing}.")
+    return in_rows(first_of_each(findings.law), _law_row, "law", "no law was fitted")
 
 
 def first_of_each(found: Sequence[Finding]) -> list[Finding]:
@@ -62,13 +56,6 @@ def first_of_each(found: Sequence[Finding]) -> list[Finding]:
 
 
 def _law_row(fitted: Sequence[Finding], key: str) -> Picture:
-    width = NARROW if len(fitted) == 1 else WIDE
-    drawing, axes = new_figure(width, 2.7, ncols=len(fitted), squeeze=False)
-    with look():
-        for ax, finding in zip(axes[0], fitted, strict=True):
-            method = group_key(finding.run) if finding.run else ""
-            draw_curve(finding.result, ax, style=run_style(method, method))
-            ax.set_title(drawn(finding.label))
     numbers = "; ".join(f"{finding.label} {finding.result.n_points}" for finding in fitted)
     caption = (
         "Validation accuracy at temperature 1 against exp(H), one point an evaluation, pale to full over "
@@ -76,7 +63,12 @@ def _law_row(fitted: Sequence[Finding], key: str) -> Picture:
         "H = 0; diamond: the ceiling b - a with its interval. Inner band: interval if the law holds; outer "
         f"band, dotted edges: over five curve shapes. Points: {numbers}."
     )
-    return Picture(drawing, "Accuracy against exp(H).", caption, key=key)
+    return Picture(side_by_side(fitted, _draw_law), "Accuracy against exp(H).", caption, key=key)
+
+
+def _draw_law(finding: Finding, ax: Axes) -> None:
+    method = group_key(finding.run) if finding.run else ""
+    draw_curve(finding.result, ax, style=run_style(method, method))
 
 
 def tails(finding: Finding, key: str) -> Paragraph | Picture:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from entropylab.errors import EntropylabError
 from entropylab.plots.labels import run_labels
 from entropylab.plots.series import by_method
 from entropylab.plots.text import one_line
+
+from .finding import Finding, attempt
 
 if TYPE_CHECKING:
     from entropylab.record.reader import Run
@@ -20,54 +21,70 @@ LABEL_LENGTH = 80
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One analysis of one run, or of all: its result, or ``missing``: why there is none, as a sentence."""
-
-    label: str
-    run: Run | None = None
-    result: Any = None
-    missing: str = ""
-
-
-@dataclass(frozen=True)
 class Findings:
-    """Everything a report shows. ``law``: every run; ``tails``, ``who``: the first run of each method."""
+    """Everything a report shows.
+
+    ``health``, ``law``: every run; ``tails``, ``who``, ``dynamics``, ``replays``: one run of each method, the
+    first, or for ``replays`` the first with tokens.
+    """
 
     runs: tuple[Run, ...]
     labels: dict[str, str]
+    health: tuple[Finding, ...]
     law: tuple[Finding, ...]
     tails: tuple[Finding, ...]
     who: tuple[Finding, ...]
+    dynamics: tuple[Finding, ...]
+    replays: tuple[Finding, ...]
     comparison: Finding
 
     def all(self) -> tuple[Finding, ...]:
         """Every finding, in the order of the report."""
-        return (self.comparison, *self.law, *self.tails, *self.who)
+        return (
+            *self.health,
+            self.comparison,
+            *self.law,
+            *self.tails,
+            *self.who,
+            *self.dynamics,
+            *self.replays,
+        )
 
 
 def gather(runs: Sequence[Run]) -> Findings:
-    """Run every analysis of a report; one that lacks data leaves its reason, not an error."""
+    """Run every analysis of a report; one that lacks data leaves its reason, not an error.
+
+    The runs are frozen, so that every section tells of one moment and a folder is listed once.
+    """
+    runs = [run.frozen() for run in runs]
     labels = {path: one_line(label, LABEL_LENGTH) for path, label in run_labels(runs).items()}
-    first = [members[0] for members in by_method(runs).values()]
+    groups = by_method(runs).values()
+    first = [members[0] for members in groups]
     return Findings(
         runs=tuple(runs),
         labels=labels,
+        health=_each(_health, runs, labels),
         law=_each(_law, runs, labels),
         tails=_each(_tails, first, labels),
         who=_each(_who, first, labels),
-        comparison=_attempt("all runs", lambda: _compare(runs)),
+        dynamics=_each(_dynamics, first, labels),
+        replays=_each(_replays, [_with_tokens(members) for members in groups], labels),
+        comparison=attempt("all runs", lambda: _compare(runs)),
     )
 
 
 def _each(analysis: Callable[[Run], Any], runs: Sequence[Run], labels: dict[str, str]) -> tuple[Finding, ...]:
-    return tuple(_attempt(labels[str(run.path)], partial(analysis, run), run) for run in runs)
+    return tuple(attempt(labels[str(run.path)], partial(analysis, run), run) for run in runs)
 
 
-def _attempt(label: str, analysis: Callable[[], Any], run: Run | None = None) -> Finding:
-    try:
-        return Finding(label, run, analysis())
-    except EntropylabError as error:
-        return Finding(label, run, missing=" ".join(str(error).split()).rstrip("."))
+def _with_tokens(members: Sequence[Run]) -> Run:
+    return next((run for run in members if run.token_steps()), members[0])
+
+
+def _health(run: Run) -> Any:
+    from entropylab.analysis.health import run_health
+
+    return run_health(run)
 
 
 def _law(run: Run) -> Any:
@@ -86,6 +103,18 @@ def _who(run: Run) -> Any:
     from entropylab.analysis.attribution import attribute
 
     return attribute(run)
+
+
+def _dynamics(run: Run) -> Any:
+    from entropylab.analysis.dynamics import entropy_dynamics
+
+    return entropy_dynamics(run)
+
+
+def _replays(run: Run) -> Any:
+    from .replays import replays_of
+
+    return replays_of(run)
 
 
 def _compare(runs: Sequence[Run]) -> Any:

@@ -13,6 +13,8 @@ from entropylab.plots.style import method_label
 
 from . import figures
 from .blocks import Block, Fold, Heading, Paragraph, Summary, Table, lines, table
+from .matched import matched_section
+from .numbers import with_interval
 from .settings import split_settings
 from .story import limits, story
 
@@ -60,16 +62,12 @@ def _methods_table(methods: pd.DataFrame) -> Table:
     for method, group in methods.groupby("method", sort=False):
         by_metric = group.set_index("metric")
         runs = str(int(by_metric["n_runs"].max()))
-        rows.append([method_label(str(method)), runs, *(_cell(by_metric.loc[name]) for name in names)])
+        rows.append([method_label(str(method)), runs, *(_mean(by_metric.loc[name]) for name in names)])
     return table(shown, rows)
 
 
-def _cell(row: pd.Series) -> str:
-    if row["mean"] != row["mean"]:
-        return "-"
-    return f"{row['mean']:.3f}" + (
-        f"\n{row['low']:.3f} to {row['high']:.3f}" if row["low"] == row["low"] else ""
-    )
+def _mean(row: pd.Series) -> str:
+    return with_interval(row["mean"], row["low"], row["high"])
 
 
 def figures_section(findings: Findings) -> Iterator[Block]:
@@ -78,6 +76,7 @@ def figures_section(findings: Findings) -> Iterator[Block]:
     yield figures.entropy_over_steps(findings)
     if len(findings.runs) > 1:
         yield figures.comparison(findings.comparison)
+        yield from matched_section(findings.comparison)
     yield Heading(2, "The entropy-performance law")
     yield from figures.laws(findings)
     yield from _law_table(findings)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from entropylab.analysis.curve import CurveFit
     from entropylab.analysis.tails import TailReport
 
-    from .findings import Finding, Findings
+    from .finding import Finding
+    from .findings import Findings
 
 BASELINE = "baseline"
 

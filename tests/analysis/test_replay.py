@@ -133,4 +133,4 @@ def test_a_sampled_log_cannot_be_replayed(make_run, tmp_path):
 
 def test_plot(run):
     pytest.importorskip("matplotlib")
-    assert el.replay(run, KL, micro_batches=(4, 12)).plot().get_ylabel() == "share"
+    assert el.replay(run, KL, micro_batches=(4, 12)).plot().get_xlabel() == "responses a micro-batch"

@@ -32,7 +32,7 @@ def pictures(report: Path) -> list[str]:
 
 def test_every_figure_is_there_well_formed_and_its_text_is_text(report):
     shown = [report.parent / target.replace("%20", " ") for target in pictures(report)]
-    assert len(shown) == 7
+    assert len(shown) == 9
     assert sorted(shown) == sorted((report.parent / "my report_files").iterdir())
     for path in shown:
         root = ElementTree.fromstring(path.read_text(encoding="utf-8"))

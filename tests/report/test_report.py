@@ -64,9 +64,18 @@ def test_every_reference_inside_the_drawings_resolves_once(page):
 
 def test_light_and_dark_and_every_section_are_there(page):
     assert "prefers-color-scheme: dark" in page
-    for heading in ("Entropy and performance", "The entropy-performance law", "Methods", "Settings", "Data"):
-        assert f"<h2>{heading}</h2>" in page
-    assert page.count("<figure") == page.count("<figcaption") >= 7
+    assert re.findall("<h2>(.*?)</h2>", page) == [
+        "How the runs stand",
+        "Entropy and performance",
+        "The entropy-performance law",
+        "The covariance of tokens",
+        "Predicted and observed change of the entropy",
+        "What other controls would have chosen",
+        "Methods",
+        "Settings",
+        "Data",
+    ]
+    assert page.count("<figure") == page.count("<figcaption") == 9
     assert "currentColor" in page
 
 
@@ -108,6 +117,8 @@ def test_missing_evaluations_and_tokens_are_plain_sentences(make_run, tmp_path):
     assert "no law was fitted" in page
     assert "the tail is not described" in page
     assert "tokens are not attributed" in page
+    assert "the change is not predicted" in page
+    assert "nothing is replayed" in page
     assert "problem" in page.partition("<h2>Data</h2>")[2]
 
 
