@@ -224,7 +224,7 @@ def add_ghost(
 ) -> None:
     """The raw data under a smoothed line: faint, without hover."""
     line = {"color": rgba(style.color, GHOST), "width": 1}
-    add_line(figure, x, y, style, "raw", points=points, line=line, hoverinfo="skip")
+    add_line(figure, x, y, style, "raw", points=points, line=line, hoverinfo="skip", showlegend=False)
 
 
 def add_band(

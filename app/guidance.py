@@ -8,6 +8,8 @@ GUIDANCE = {
     "tail_survival": "A line far above its independence null says that high covariance is more than two heavy margins "
     "meeting by chance. Straight on these axes: like a power law.",
     "tail_lorenz": "The steeper the rise at the left, the fewer tokens hold the positive covariance.",
+    "tail_course": "Lines that drift apart: ever fewer tokens carry the covariance. On small steps the smallest "
+    "fraction is a single token.",
     "positions": "Lines above the bars: the set is over-represented there.",
     "enrichment": "Right of 1 and with an interval that stays there: more frequent in the set than anywhere else.",
     "probability": "The same by the probability of the token: rare tokens stand at the low end.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from entropylab.analysis.attribution import Attribution
     from entropylab.analysis.comparison import Comparison
     from entropylab.analysis.curve import CurveFit
+    from entropylab.analysis.curve_alternatives import Alternatives
     from entropylab.analysis.curve_forecast import CurveForecast
     from entropylab.analysis.dynamics import Dynamics
     from entropylab.analysis.health import Health
@@ -105,6 +106,11 @@ def law(entry: Entry, metric: str, entropy: str) -> CurveFit:
     return _law(entry.path, entry.stamp, metric, entropy)
 
 
+def shapes(entry: Entry, metric: str, entropy: str) -> Alternatives:
+    """The law beside other shapes of the curve."""
+    return _shapes(entry.path, entry.stamp, metric, entropy)
+
+
 def forecast(entry: Entry, metric: str, entropy: str, first: int) -> CurveForecast:
     """The law fitted on the first evaluations, and what it says about the others."""
     return _forecast(entry.path, entry.stamp, metric, entropy, first)
@@ -164,6 +170,11 @@ def _law(path: str, stamp: float, metric: str, entropy: str) -> CurveFit:
     from entropylab.analysis.curve_data import fit_run
 
     return fit_run(reader(path), metric=metric, entropy=entropy)
+
+
+@st.cache_data(show_spinner="Fitting the other shapes of the curve", max_entries=500)
+def _shapes(path: str, stamp: float, metric: str, entropy: str) -> Alternatives:
+    return _law(path, stamp, metric, entropy).alternatives
 
 
 @st.cache_data(show_spinner="Fitting the first evaluations", max_entries=500)

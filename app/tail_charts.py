@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import chart_look as look
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from entropylab.analysis.tails import TailReport
+from entropylab.analysis.trajectories import smoothed
 from entropylab.plots.style import DIVERGING, Style
 
 SIDES = {
@@ -74,6 +77,31 @@ def lorenz_figure(report: TailReport, height: int = 235) -> go.Figure:
     figure.update_xaxes(title={"text": "share of the tokens, largest covariance first"}, tickformat=".0%")
     figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
     return figure
+
+
+def course_figure(series: Mapping[str, pd.DataFrame], window: int, height: int = 260) -> go.Figure:
+    """Mean covariance of the top tokens over the steps, a line a fraction, over its raw ghost."""
+    figure = look.empty_figure(height, "Mean covariance of the top tokens, nats × advantage")
+    figure.update_layout(showlegend=True, legend={"y": -0.3, "yanchor": "top"})
+    for (label, frame), style in zip(series.items(), _COURSE, strict=False):
+        if window > 1:
+            look.add_ghost(figure, frame["step"], _positive(frame["value"]), style)
+        smooth = smoothed(frame, window)
+        look.add_line(
+            figure, smooth["step"], _positive(smooth["value"]), style, label, hovertemplate="%{y:.3g}"
+        )
+    figure.update_xaxes(title={"text": "step"})
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
+    return figure
+
+
+_COURSE = (
+    Style("#D55E00", "solid"),
+    Style("#E69F00", "dash"),
+    Style("#CC79A7", "dashdot"),
+    Style("#0072B2", "dot"),
+    Style("#56B4E9", "solid"),
+)
 
 
 def shared_y(figures: list[go.Figure], report: TailReport) -> None:

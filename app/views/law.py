@@ -11,7 +11,7 @@ import run_data
 import run_picker
 import streamlit as st
 from chart_look import draw, is_dark
-from notices import in_words
+from notices import escaped, in_words
 from page_style import Tile
 from run_finder import Entry
 from wording import interval_text, number
@@ -32,6 +32,7 @@ def page() -> None:
         entropy = _entropy(entropy_box)
         points = run_data.points(entry, metric, entropy)
         one_run(entry, metric, points, entropy)
+        other_shapes(entry, metric, entropy)
         with in_words("The chosen runs"):
             every_run(metric, entropy)
     guide.how_to_read("Law")
@@ -54,6 +55,22 @@ def one_run(entry: Entry, metric: str, points: pd.DataFrame, entropy: str) -> No
     page_style.warn(fit.warnings)
 
 
+def other_shapes(entry: Entry, metric: str, entropy: str) -> None:
+    """On request the law beside other shapes, on all evaluations."""
+    if not st.toggle("Beside other shapes of the curve", key="law_shapes", bind="query-params"):
+        return
+    found = run_data.shapes(entry, metric, entropy)
+    st.markdown(f"##### {entry.name} beside other shapes")
+    st.caption(escaped(found.summary().splitlines()[0]))
+    table = found.to_frame()
+    st.dataframe(
+        table[[name for name in _SHAPES if name in table]],
+        hide_index=True,
+        column_config=_SHAPES,
+        placeholder="–",
+    )
+
+
 def every_run(metric: str, entropy: str) -> None:
     """The law of every chosen run in one table, then what is to be said about them, each thing once."""
     entries = run_picker.picked().entries
@@ -71,6 +88,21 @@ def every_run(metric: str, entropy: str) -> None:
 
 
 _NUMBER = st.column_config.NumberColumn
+_SHAPES = {
+    "name": st.column_config.TextColumn("shape"),
+    "formula": st.column_config.TextColumn("formula"),
+    "ceiling": _NUMBER(format="%.3f", help="Performance at H = 0"),
+    "delta_aicc": _NUMBER(
+        "ΔAICc", format="%.1f", help="Above the best shape; a difference under 2 says nothing"
+    ),
+    "rmse": _NUMBER("residual", format="%.4f", help="Root mean square over all evaluations, least squares"),
+    "early_0.25": _NUMBER(
+        "missed from 25 %", format="%.3f", help="Error on the rest, fitted on the first 25 %"
+    ),
+    "early_0.5": _NUMBER(
+        "missed from 50 %", format="%.3f", help="Error on the rest, fitted on the first 50 %"
+    ),
+}
 _COLUMNS = {
     "ceiling": _NUMBER(format="%.3f", help="Performance at H = 0, b - a"),
     "interval": st.column_config.TextColumn(help="Of the ceiling, conditional on the law"),

@@ -16,6 +16,7 @@ from wording import interval_text, percent, share
 
 from entropylab.analysis.tails import TailReport
 
+TOP_MEAN = "top_mean_"
 QUESTIONS = ("Shape", "Against independence", "Concentration")
 
 
@@ -27,6 +28,7 @@ def page() -> None:
     with in_words(entry.name):
         chosen = run_picker.token_steps(entry, steps_box)
         one_run(entry, run_data.tails(entry, chosen))
+        over_steps(entry)
     guide.how_to_read("Tails")
 
 
@@ -50,6 +52,16 @@ def one_run(entry: Entry, report: TailReport) -> None:
     tail_charts.shared_y(figures, report)
     for place, figure, name in zip(st.columns(3), figures, tail_charts.ESTIMATORS, strict=True):
         draw(figure, f"tail_index_{name}", place)
+
+
+def over_steps(entry: Entry) -> None:
+    """The top means of every step, from the summaries, which count all tokens."""
+    names = [name for name in run_data.steps(entry).columns if name.startswith(TOP_MEAN)]
+    series = {f"top {share(float(n.removeprefix(TOP_MEAN)))}": run_data.step_series(entry, n) for n in names}
+    known = {label: frame for label, frame in series.items() if (frame["value"] > 0).any()}
+    if known:
+        st.markdown("##### Over the steps")
+        draw(tail_charts.course_figure(known, run_picker.picked().window), "tail_course")
 
 
 def _top_means(report: TailReport) -> None:

@@ -41,7 +41,7 @@ DRAWN = {
     "overview": 6,
     "curves": 3,
     "law": 1,
-    "tails": 5,
+    "tails": 6,
     "selection": 3,
     "what_if": 3,
     "dynamics": 3,

@@ -20,7 +20,7 @@ CHARTS = {
     "overview": 6,
     "curves": 3,
     "law": 1,
-    "tails": 5,
+    "tails": 6,
     "selection": 3,
     "what_if": 3,
     "dynamics": 3,
@@ -92,6 +92,16 @@ def test_the_law_follows_metric_and_entropy(open_app, runs) -> None:
     run = el.open_run(runs / "start-a" / "baseline-s0")
     fit = fit_run(run, metric="pass@8", entropy="entropy_response_mean")
     assert fit.summary().splitlines()[0] in said(page)
+
+
+def test_the_law_stands_beside_other_shapes_on_request(open_app, runs) -> None:
+    page = open_app(runs).go("law")
+    before = len(page.test.dataframe)
+    page.test.toggle(key="law_shapes").set_value(True).run()
+    found = fit_run(el.open_run(runs / "start-a" / "baseline-s0")).alternatives
+    assert page.exceptions == []
+    assert len(page.test.dataframe) == before + 1
+    assert page.test.dataframe[0].value["name"].tolist() == found.to_frame()["name"].tolist()
 
 
 def test_the_tails_open_with_the_report(open_app, runs) -> None:
