@@ -30,6 +30,7 @@ from .problems import find_problems
 from .records_cache import Records, RecordsCache
 from .remote import RemotePath
 from .row_files import Rows
+from .row_places import COLUMNS, Kind, RowFile, row_files
 from .run_info import read_info
 from .snapshot import Snapshot, SnapshotReader
 from .summary_cache import Summary, SummaryCache
@@ -139,6 +140,25 @@ class Run:
         snapshot = self._readable(wanted)
         rows = [Rows(m.step, m.rank, m.responses) for m in _markers(snapshot, wanted) if m.responses]
         return follow_rows(self.path, rows, RESPONSE_COLUMNS, None, lambda: self._places("responses"))
+
+    def row_files(self, kind: Kind = "tokens") -> list[RowFile]:
+        """The Parquet files of the rows that count, for engines that read them as they are.
+
+        ``kind``: ``tokens`` or ``responses``. Raises `RunFormatError` naming a file that is not whole.
+        """
+        if kind not in COLUMNS:
+            raise UnknownNameError(f"kind must be 'tokens' or 'responses', got {kind!r}")
+        return row_files(self.path, _markers(self._readable(None), None), kind)
+
+    def sql(self, text: str) -> pd.DataFrame:
+        """One SELECT over the views ``tokens``, ``responses``, ``steps`` and ``evaluations``, through DuckDB.
+
+        Raises `InvalidInputError` for any other statement or one that DuckDB refuses, `MissingExtraError`
+        without DuckDB (``pip install 'entropylab-rl[sql]'``).
+        """
+        from .sql import query
+
+        return query([(self.name, self)], text).to_pandas()
 
     def problems(self, pages: bool | None = None, *, rows: bool = True) -> list[Problem]:
         """Everything that is wrong with the folder, by name; empty when all is well.
