@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "compare": "compare",
     "report": "report",
     "import": "import_",
+    "export": "export",
     "sql": "sql",
     "compact": "compact",
     "dashboard": "dashboard",

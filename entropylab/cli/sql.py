@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from entropylab.errors import InvalidInputError
 from entropylab.plots.labels import run_labels
 
 from .output import print_json, say, show_table
@@ -32,13 +31,14 @@ def command(
 ) -> None:
     """Ask runs in SQL, through DuckDB and read only; floats are fp32, so cast them before sums."""
     from entropylab.record.sql import query
+    from entropylab.record.tables import file_format, write_batches
 
     runs = load_runs(paths)
     labels = run_labels(runs)
     table = query([(labels[str(run.path)], run) for run in runs], text)
     if output is not None:
-        _write(table, output)
-        say(f"{table.num_rows:,} rows: {output}")
+        written = write_batches(table.schema, table.to_batches(), output, file_format(output))
+        say(f"{written:,} rows: {output}")
     elif json:
         print_json("sql", table.to_pylist())
     else:
@@ -52,15 +52,3 @@ def command(
 
 def _cell(value: object) -> str:
     return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _write(table: object, path: Path) -> None:
-    import pyarrow.csv as csv
-    import pyarrow.parquet as pq
-
-    from entropylab.record.writer import replace_file
-
-    writers = {".csv": csv.write_csv, ".parquet": pq.write_table}
-    if path.suffix not in writers:
-        raise InvalidInputError(f"{path}: give a name that ends in {' or '.join(writers)}")
-    replace_file(path, lambda file: writers[path.suffix](table, file))
