@@ -95,7 +95,7 @@ def enrichment_figure(result: Attribution, style: Style, height: int = 330) -> g
     name = SELECTED if result.n_selected else TAIL
     rows = result.tokens[result.tokens["set"] == name].nlargest(MAX_TOKENS, "count").sort_values("enrichment")
     labels = [token_label(t, i) for t, i in zip(rows["token"], rows["token_id"], strict=True)]
-    return _enriched(rows, labels, f"Enriched in the {name}: share there over share of all", style, height)
+    return _enriched(rows, labels, f"Enriched in the {name}, over all tokens", style, height)
 
 
 def probability_figure(result: Attribution, style: Style, height: int = 300) -> go.Figure:
@@ -104,7 +104,7 @@ def probability_figure(result: Attribution, style: Style, height: int = 300) -> 
     rows = result.bins[(result.bins["set"] == name) & (result.bins["quantity"] == "probability")]
     rows = rows[rows["count"] > 0]
     labels = [f"{low:g} to {high:g}" for low, high in zip(rows["bin_low"], rows["bin_high"], strict=True)]
-    return _enriched(rows, labels, f"Probability of the {name}: share there over share of all", style, height)
+    return _enriched(rows, labels, f"Probability of the {name}, over all tokens", style, height)
 
 
 def _enriched(rows: pd.DataFrame, labels: list[str], title: str, style: Style, height: int) -> go.Figure:
