@@ -1,9 +1,13 @@
-"""Which code works on rows of logits."""
+"""Which code works on rows of logits: pure torch, or Triton for fp32 logits on CUDA."""
 
 from __future__ import annotations
 
+import os
+import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
+from ...errors import InvalidInputError
 from ..backend import torch
 from . import torch_rows
 
@@ -12,6 +16,9 @@ if TYPE_CHECKING:
 
     from .head import Head
     from .rows import Folded, RowGradient, RowSlopes
+
+VARIABLE = "ENTROPYLAB_ROW_KERNELS"
+"""Of the environment: ``torch`` or ``triton`` whatever the device is."""
 
 
 class RowKernels(Protocol):
@@ -62,5 +69,25 @@ class RowKernels(Protocol):
 
 
 def row_kernels(head: Head, device: torch.device) -> RowKernels:
-    """Those for the logits of a head on a device."""
-    return torch_rows
+    """Triton for fp32 logits on CUDA where it is installed, pure torch otherwise."""
+    asked = os.environ.get(VARIABLE) or ("triton" if device.type == "cuda" else "torch")
+    if asked not in ("torch", "triton"):
+        raise InvalidInputError(f"{VARIABLE}={asked!r} is neither 'torch' nor 'triton'")
+    if asked == "torch" or head.wide != torch.float32:
+        return torch_rows
+    return _triton_rows() or torch_rows
+
+
+@cache
+def _triton_rows() -> RowKernels | None:
+    try:
+        from . import triton_rows
+    except ImportError:
+        warnings.warn(
+            "Triton is not installed, so rows of logits go through pure torch, which takes more time and "
+            f"twice the memory: run  pip install triton , or set {VARIABLE}=torch to keep it so",
+            UserWarning,
+            stacklevel=2,
+        )
+        return None
+    return triton_rows
