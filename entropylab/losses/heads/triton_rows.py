@@ -118,6 +118,7 @@ def _shape(head: Head) -> dict[str, Any]:
     }
 
 
+@torch.compiler.disable
 def _launch(kernel: Any, matrix: Tensor, *arguments: Any, **settings: Any) -> None:
     """One program for each row of a ``matrix`` [n, V] on its device; products are rounded before sums."""
     rows, size = matrix.shape
