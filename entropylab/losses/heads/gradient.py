@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from ..backend import torch
 from .head import Head
 from .products import add_product_, multiply_
+from .rows import RowGradient
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-ENOUGH = 0.9
-"""Share of a chunk's rows with a gradient below which the others are left out of the products."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +35,15 @@ class HeadGradient:
             None if head.bias is None or not for_bias else torch.zeros_like(head.bias),
         )
 
-    def add_(self, head: Head, rows: Tensor, states: Tensor, by_logits: Tensor, active: Tensor) -> None:
-        """Add what ``rows`` [n] with ``states`` [n, d] give, from the gradient ``by_logits`` [n, V].
-
-        Rows that are not ``active`` (bool [n]) add nothing, whatever they hold. They are left out of the
-        products, or set to 0 where they are few or knowing them would wait for the device.
-        """
-        kept = active.nonzero().squeeze(1) if active.device.type == "cpu" else None
-        if kept is not None and len(kept) < ENOUGH * len(rows):
-            rows, states, by_logits = rows[kept], states[kept], by_logits[kept]
-        elif kept is None or len(kept) < len(rows):
-            by_logits.masked_fill_(~active.unsqueeze(1), 0.0)
-        if len(rows):
-            self._add_all_(head, rows, states, by_logits)
-
-    def _add_all_(self, head: Head, rows: Tensor, states: Tensor, by_logits: Tensor) -> None:
+    def add_(self, head: Head, rows: Tensor, states: Tensor, found: RowGradient) -> None:
+        """Add what ``rows`` int64 [n] with ``states`` [n, d], as factors, give."""
+        by_logits = found.by_logits
+        if found.places is not None:
+            rows, states = rows[found.places], states[found.places]
+        if not len(rows):
+            return
         if self.bias is not None:
-            self.bias.add_(by_logits.sum(0))
+            self.bias.add_(by_logits.sum(0, dtype=head.wide))
         factors = by_logits.to(head.weight.dtype)
         if self.states is not None:
             product = torch.empty_like(states, dtype=head.wide)
@@ -73,8 +63,3 @@ def _padded(values: Tensor | None, rows: int) -> Tensor | None:
     if values is None or len(values) == rows:
         return values
     return torch.cat([values, values.new_zeros(rows - len(values), *values.shape[1:])])
-
-
-def is_active(by_logprob: Tensor, by_entropy: Tensor | None) -> Tensor:
-    """Bool [n]: rows with a gradient."""
-    return by_logprob != 0 if by_entropy is None else (by_logprob != 0) | (by_entropy != 0)

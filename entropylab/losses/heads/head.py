@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...errors import InvalidInputError
 from ..backend import torch
 from ..setting_checks import require_count, require_number
-from .products import factor_dtype, multiply_, wide_dtype
+from .products import factor_dtype, wide_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,21 +79,6 @@ class Head:
         if self.shard is not None:
             return self.shard.local(tokens, self.size)
         return torch.where((tokens >= 0) & (tokens < self.size), tokens, -1)
-
-    def logits_(self, out: Tensor, states: Tensor) -> Tensor:
-        """z [n, V] of ``states`` [n, d], written to ``out``."""
-        multiply_(out, states, self.weight.t())
-        if self.bias is not None:
-            out.add_(self.bias)
-        if self.softcap is not None:
-            out.div_(self.softcap).tanh_().mul_(self.softcap)
-        return out if self.temperature == 1.0 else out.mul_(1.0 / self.temperature)
-
-    def cap_slope(self, logits: Tensor, peak: Tensor) -> Tensor | None:
-        """1 - (c-capped logit / c)², the slope of the cap, from z - peak [n, V]; None without a cap."""
-        if self.softcap is None:
-            return None
-        return (logits + peak.unsqueeze(1)).mul_(self.temperature / self.softcap).square_().neg_().add_(1.0)
 
 
 def make_head(hidden: Tensor, weight: Tensor, bias: Tensor | None, settings: HeadSettings) -> Head:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..backend import torch
-from .gradient import HeadGradient, is_active
+from .gradient import HeadGradient
 from .head import Head
+from .row_kernels import row_kernels
+from .rows import RowSlopes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,18 +26,10 @@ def add_from_kept_(
     by_logprob: Tensor,
     by_entropy: Tensor,
 ) -> None:
-    """Add the gradient of ``rows`` int64 [n] with ``probabilities`` [n, V]; by chunks, all else [n].
-
-    g·(1[j = y] - p_j) - h·(p_j log p_j + p_j·H), with p log p = 0 where p has no digits left.
-    """
+    """Add the gradient of ``rows`` int64 [n] with ``probabilities`` [n, V]; by chunks, all else [n]."""
+    kernels = row_kernels(head, states.device)
     for start in range(0, len(rows), head.chunk_rows):
         place = slice(start, start + head.chunk_rows)
-        g, h = by_logprob[place] / head.temperature, by_entropy[place] / head.temperature
-        p = probabilities[place].to(head.wide)
-        by_logits = torch.xlogy(p, p).mul_(-h.unsqueeze(1))
-        by_logits.addcmul_(p, (g + h * entropy[place]).unsqueeze(1), value=-1.0)
-        columns = targets[place]
-        added = torch.where(columns >= 0, g, 0.0).unsqueeze(1)
-        by_logits.scatter_add_(1, columns.clamp(min=0).unsqueeze(1), added)
-        factors = states[rows[place]].to(head.weight.dtype)
-        gradient.add_(head, rows[place], factors, by_logits, is_active(g, h))
+        slopes = RowSlopes(targets[place], entropy[place], by_logprob[place], by_entropy[place])
+        found = kernels.gradient_of_kept(head, probabilities[place], slopes)
+        gradient.add_(head, rows[place], states[rows[place]].to(head.weight.dtype), found)

@@ -1,4 +1,4 @@
-"""What is done to rows of logits: folded to a few numbers, then turned into gradients in place."""
+"""What rows of logits are folded to, and what their gradient is made from."""
 
 from __future__ import annotations
 
@@ -48,28 +48,33 @@ class RowStats:
     """Variance of log p under p."""
 
 
-def fold_(
-    logits: Tensor, exponentials: Tensor, targets: Tensor, *, top: bool = False, second: bool = False
-) -> Folded:
-    """Sums of ``logits`` [n, V], which become z - max z; ``exponentials`` [n, V] become their exp.
+@dataclass(frozen=True)
+class RowSlopes:
+    """What the gradient of a loss with respect to rows of logits follows from; all [n]."""
 
-    ``targets`` int64 [n]: columns, negative where the row has none. ``second`` overwrites both.
-    """
-    peak, top_token = logits.max(1) if top else (logits.amax(1), None)
-    logits.sub_(peak.unsqueeze(1))
-    torch.exp(logits, out=exponentials)
-    at = logits.gather(1, targets.clamp(min=0).unsqueeze(1)).squeeze(1)
-    total, moment = exponentials.sum(1), _dot(logits, exponentials)
-    squares = None
-    if second:
-        logits.sub_((moment / total).unsqueeze(1))
-        squares = _dot(logits, exponentials.mul_(logits))
-    return Folded(peak, total, moment, torch.where(targets >= 0, at, 0.0), top_token, squares)
+    targets: Tensor
+    """int64: columns of the sampled tokens, negative where a row has none."""
+    entropy: Tensor
+    by_logprob: Tensor
+    """∂L/∂log p of the sampled token."""
+    by_entropy: Tensor | None
+    """∂L/∂H; None: 0."""
+
+    @property
+    def active(self) -> Tensor:
+        """Bool [n]: rows with a gradient."""
+        by_logprob = self.by_logprob != 0
+        return by_logprob if self.by_entropy is None else by_logprob | (self.by_entropy != 0)
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Σ_j a_ij b_ij [n], without a third matrix."""
-    return torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).view(-1)
+@dataclass(frozen=True)
+class RowGradient:
+    """∂L/∂z of rows of logits; the rows left out, and those of zeros, give nothing."""
+
+    by_logits: Tensor
+    """[m, V]."""
+    places: Tensor | None = None
+    """int64 [m]: which of the rows they are; None: all, one after another."""
 
 
 def stats_of(folded: Folded) -> RowStats:
@@ -93,29 +98,3 @@ def joined(parts: Sequence[RowStats]) -> RowStats:
         return None if values[0] is None else torch.cat(values)
 
     return RowStats(**{field.name: together(field.name) for field in fields(RowStats)})
-
-
-def gradient_(
-    logits: Tensor,
-    exponentials: Tensor,
-    targets: Tensor,
-    log_total: Tensor,
-    entropy: Tensor,
-    by_logprob: Tensor,
-    by_entropy: Tensor | None,
-) -> Tensor:
-    """∂L/∂z [n, V] of rows folded by ``fold_``, in the memory of one of the two.
-
-    With g = ∂L/∂log p(y) and h = ∂L/∂H [n]: g·(1[j = y] - p_j) - h·p_j·(log p_j + H).
-    ``log_total``: log Σ exp(z - peak) over the whole vocabulary. ``by_entropy`` None: h = 0.
-    """
-    inverse = torch.exp(-log_total)
-    if by_entropy is None:
-        gradient = exponentials.mul_((-by_logprob * inverse).unsqueeze(1))
-    else:
-        slope = (-by_entropy * inverse).unsqueeze(1)
-        level = (-(by_logprob + by_entropy * (entropy - log_total)) * inverse).unsqueeze(1)
-        gradient = torch.addcmul(level, logits, slope, out=logits).mul_(exponentials)
-    held = targets >= 0
-    added = torch.where(held, by_logprob, 0.0).unsqueeze(1)
-    return gradient.scatter_add_(1, targets.clamp(min=0).unsqueeze(1), added)

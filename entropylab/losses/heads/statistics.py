@@ -56,7 +56,8 @@ def token_stats(
 ) -> TokenStats:
     """log p(token) and H of p = softmax(z), z = softcap(W x + bias) / temperature, by chunks of rows.
 
-    Costs 2·N·d·V operations and the memory of two chunks of logits, kept in fp32 whatever the inputs are.
+    Costs 2·N·d·V operations and the memory of two chunks of logits (one with Triton on CUDA), kept in fp32
+    whatever the inputs are.
 
     Args:
         hidden: [..., d], before the head.

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..backend import torch
-from .gradient import HeadGradient, is_active
+from .gradient import HeadGradient
 from .head import Head
-from .rows import RowStats, fold_, gradient_, joined, stats_of
+from .row_kernels import RowKernels, row_kernels
+from .rows import RowSlopes, RowStats, joined, stats_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,22 +35,19 @@ def sweep(
     """Statistics [n] of ``rows`` int64 [n] of ``states`` [N, d] with ``tokens`` [N]; gradients are added up.
 
     NaN where a token is outside the vocabulary. ``probabilities`` [n, V] are written where given.
-    Memory: two buffers of [chunk, V].
+    Memory: that of the row kernels for one chunk.
     """
     at_once = head.chunk_rows
-    buffers = [
-        torch.empty((min(at_once, len(rows)), head.size), dtype=head.wide, device=states.device)
-        for _ in range(2)
-    ]
+    kernels = row_kernels(head, states.device)
+    memory = kernels.memory(head, min(at_once, len(rows)), states.device)
     found = []
     for start in range(0, max(len(rows), 1), at_once):
         place = slice(start, start + at_once)
-        chunk = _folded(head, states, tokens, rows[place], buffers, top=top, varentropy=varentropy)
+        chunk = _folded(kernels, head, states, tokens, rows[place], memory, top=top, varentropy=varentropy)
         if probabilities is not None:
-            share = (chunk.peak - chunk.stats.logsumexp).exp().unsqueeze(1)
-            torch.mul(chunk.exponentials, share, out=probabilities[place])
+            kernels.write_probabilities(head, chunk.memory, probabilities[place], chunk.peak, chunk.log_total)
         if coefficients is not None and gradient is not None:
-            _add_gradient(head, gradient, chunk, *coefficients(place, chunk.stats))
+            _add_gradient(kernels, head, gradient, chunk, *coefficients(place, chunk.stats))
         found.append(chunk.stats)
     return joined(found)
 
@@ -62,49 +60,47 @@ class _Chunk:
     states: Tensor
     """[n, d], as factors."""
     targets: Tensor
-    logits: Tensor
-    """z - peak, [n, V]."""
-    exponentials: Tensor
+    memory: tuple[Tensor, ...]
+    """Of the row kernels, [n, V]."""
     peak: Tensor
     """[n], of the logits held here."""
+    log_total: Tensor
+    """[n]: log Σ exp(z - peak) over the whole vocabulary."""
     stats: RowStats
 
 
 def _folded(
+    kernels: RowKernels,
     head: Head,
     states: Tensor,
     tokens: Tensor,
     rows: Tensor,
-    buffers: list[Tensor],
+    memory: tuple[Tensor, ...],
     *,
     top: bool,
     varentropy: bool,
 ) -> _Chunk:
     factors, chosen = states[rows].to(head.weight.dtype), tokens[rows]
-    logits, exponentials = (buffer[: len(rows)] for buffer in buffers)
+    memory = tuple(one[: len(rows)] for one in memory)
     targets = head.columns(chosen)
-    local = fold_(head.logits_(logits, factors), exponentials, targets, top=top, second=varentropy)
+    local = kernels.fold_(head, memory, factors, targets, top=top, second=varentropy)
     folded = local if head.shard is None else head.shard.merged(local, targets >= 0)
+    log_total = folded.total.log() + (folded.peak - local.peak)
     stats = stats_of(folded)
     inside = (chosen >= 0) & (chosen < head.total)
     stats = replace(stats, logprobs=torch.where(inside, stats.logprobs, torch.nan))
-    return _Chunk(rows, factors, targets, logits, exponentials, local.peak, stats)
+    return _Chunk(rows, factors, targets, memory, local.peak, log_total, stats)
 
 
 def _add_gradient(
-    head: Head, gradient: HeadGradient, chunk: _Chunk, by_logprob: Tensor, by_entropy: Tensor | None
+    kernels: RowKernels,
+    head: Head,
+    gradient: HeadGradient,
+    chunk: _Chunk,
+    by_logprob: Tensor,
+    by_entropy: Tensor | None,
 ) -> None:
-    """Add what the rows of a chunk give; overwrites its buffers."""
-    slope = head.cap_slope(chunk.logits, chunk.peak)
-    by_logits = gradient_(
-        chunk.logits,
-        chunk.exponentials,
-        chunk.targets,
-        chunk.stats.logsumexp - chunk.peak,
-        chunk.stats.entropy,
-        by_logprob / head.temperature,
-        None if by_entropy is None else by_entropy / head.temperature,
-    )
-    if slope is not None:
-        by_logits.mul_(slope)
-    gradient.add_(head, chunk.rows, chunk.states, by_logits, is_active(by_logprob, by_entropy))
+    """Add what the rows of a chunk give; overwrites its memory."""
+    slopes = RowSlopes(chunk.targets, chunk.stats.entropy, by_logprob, by_entropy)
+    found = kernels.gradient_(head, chunk.memory, chunk.peak, chunk.log_total, slopes)
+    gradient.add_(head, chunk.rows, chunk.states, found)
