@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..backend import torch
 from .head import Head
+from .looking import may_look
 from .products import add_product_, multiply_
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ class HeadGradient:
         Rows that are not ``active`` (bool [n]) add nothing, whatever they hold. They are left out of the
         products, or set to 0 where they are few or knowing them would wait for the device.
         """
-        kept = active.nonzero().squeeze(1) if active.device.type == "cpu" else None
+        kept = active.nonzero().squeeze(1) if may_look(active) else None
         if kept is not None and len(kept) < ENOUGH * len(rows):
             rows, states, by_logits = rows[kept], states[kept], by_logits[kept]
         elif kept is None or len(kept) < len(rows):
-            by_logits.masked_fill_(~active.unsqueeze(1), 0.0)
+            idle = ~active.unsqueeze(1)
+            states, by_logits = states.masked_fill(idle, 0.0), by_logits.masked_fill_(idle, 0.0)
         if len(rows):
             self._add_all_(head, rows, states, by_logits)
 

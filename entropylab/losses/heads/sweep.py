@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..backend import torch
+from .autocast import without_autocast
 from .gradient import HeadGradient, is_active
 from .head import Head
 from .rows import RowStats, fold_, gradient_, joined, stats_of
@@ -14,11 +15,14 @@ from .rows import RowStats, fold_, gradient_, joined, stats_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .kept import Kept
+
 Coefficients = Callable[[slice, RowStats], "tuple[Tensor, Tensor | None]"]
 """From the places of a chunk among the rows and its statistics to ∂L/∂log p(y) and ∂L/∂H [n]; None: 0."""
 
 
 @torch.no_grad()
+@without_autocast
 def sweep(
     head: Head,
     states: Tensor,
@@ -27,13 +31,13 @@ def sweep(
     *,
     coefficients: Coefficients | None = None,
     gradient: HeadGradient | None = None,
-    probabilities: Tensor | None = None,
+    kept: Kept | None = None,
     top: bool = False,
     varentropy: bool = False,
 ) -> RowStats:
     """Statistics [n] of ``rows`` int64 [n] of ``states`` [N, d] with ``tokens`` [N]; gradients are added up.
 
-    NaN where a token is outside the vocabulary. ``probabilities`` [n, V] are written where given.
+    NaN where a token is outside the vocabulary. What is ``kept`` is written where given.
     Memory: two buffers of [chunk, V].
     """
     at_once = head.chunk_rows
@@ -45,9 +49,8 @@ def sweep(
     for start in range(0, max(len(rows), 1), at_once):
         place = slice(start, start + at_once)
         chunk = _folded(head, states, tokens, rows[place], buffers, top=top, varentropy=varentropy)
-        if probabilities is not None:
-            share = (chunk.peak - chunk.stats.logsumexp).exp().unsqueeze(1)
-            torch.mul(chunk.exponentials, share, out=probabilities[place])
+        if kept is not None:
+            kept.put(place, chunk.exponentials, chunk.peak - chunk.stats.logsumexp)
         if coefficients is not None and gradient is not None:
             _add_gradient(head, gradient, chunk, *coefficients(place, chunk.stats))
         found.append(chunk.stats)
