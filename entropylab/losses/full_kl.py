@@ -174,7 +174,7 @@ def _check_heads(policy: Any, reference: Any, vocab_size: int | None) -> None:
             )
         if vocab_size is not None and vocab_size > len(weight):
             raise InvalidInputError(
-                f"vocab_size={vocab_size!r} is more than the {len(weight)} of {prefix}weight"
+                f"vocab_size={vocab_size!r} is more than the {len(weight)} rows of {prefix}weight"
             )
     (hidden, weight, bias), (ref_hidden, ref_weight, ref_bias) = policy, reference
     if vocab_size is None and len(weight) != len(ref_weight):

@@ -11,6 +11,9 @@ from ..backend import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+DOT_COLUMNS = 1024
+"""Columns that one product of rows sums up on a CPU, where it adds them one by one and rounds each time."""
+
 
 @dataclass(frozen=True)
 class Folded:
@@ -69,7 +72,9 @@ def fold_(
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Σ_j a_ij b_ij [n], without a third matrix."""
-    return torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).view(-1)
+    width = DOT_COLUMNS if a.device.type == "cpu" else max(1, a.shape[1])
+    pairs = zip(a.split(width, 1), b.split(width, 1), strict=True)
+    return torch.stack([torch.bmm(x.unsqueeze(1), y.unsqueeze(2)).view(-1) for x, y in pairs]).sum(0)
 
 
 def stats_of(folded: Folded) -> RowStats:

@@ -50,7 +50,7 @@ def sweep(
         place = slice(start, start + at_once)
         chunk = _folded(head, states, tokens, rows[place], buffers, top=top, varentropy=varentropy)
         if kept is not None:
-            kept.put(place, chunk.exponentials, chunk.peak - chunk.stats.logsumexp)
+            kept.put(place, chunk.exponentials, -chunk.log_total)
         if coefficients is not None and gradient is not None:
             _add_gradient(head, gradient, chunk, *coefficients(place, chunk.stats))
         found.append(chunk.stats)
@@ -70,6 +70,8 @@ class _Chunk:
     exponentials: Tensor
     peak: Tensor
     """[n], of the logits held here."""
+    log_total: Tensor
+    """[n]: log Σ exp(z - peak) over the whole vocabulary, which a large peak would round."""
     stats: RowStats
 
 
@@ -91,7 +93,8 @@ def _folded(
     stats = stats_of(folded)
     inside = (chosen >= 0) & (chosen < head.total)
     stats = replace(stats, logprobs=torch.where(inside, stats.logprobs, torch.nan))
-    return _Chunk(rows, factors, targets, logits, exponentials, local.peak, stats)
+    log_total = folded.total.log() + (folded.peak - local.peak)
+    return _Chunk(rows, factors, targets, logits, exponentials, local.peak, log_total, stats)
 
 
 def _add_gradient(
@@ -103,7 +106,7 @@ def _add_gradient(
         chunk.logits,
         chunk.exponentials,
         chunk.targets,
-        chunk.stats.logsumexp - chunk.peak,
+        chunk.log_total,
         chunk.stats.entropy,
         by_logprob / head.temperature,
         None if by_entropy is None else by_entropy / head.temperature,
