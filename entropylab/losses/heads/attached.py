@@ -1,10 +1,12 @@
-"""A loss whose gradient is known already, and functions whose gradient is passed on linearly."""
+"""A loss whose gradient is known already, and functions whose results it takes as leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from ...errors import InvalidInputError
 from ..backend import torch
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ class _Attached(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Tensor, count: int, *tensors: Tensor | None) -> Tensor:
         """The loss, as it is; ``tensors``: those with a gradient, then their gradients."""
-        ctx.count = count
+        ctx.count, ctx.spent = count, False
         ctx.save_for_backward(*tensors[count:])
         return loss.clone()
 
@@ -23,6 +25,12 @@ class _Attached(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients times the incoming one, in their own memory."""
+        if ctx.spent:
+            raise InvalidInputError(
+                "the loss of fused_policy_loss went backward twice; the first time overwrites its gradient: "
+                "call it again, or give policy_loss what linear_logprob_entropy returns"
+            )
+        ctx.spent = True
         known = [None if one is None else one.mul_(gradients[0]) for one in ctx.saved_tensors]
         return (None, None, *known, *([None] * ctx.count))
 
@@ -35,6 +43,14 @@ def attach_gradients(
     The backward pass overwrites the gradients, so it runs once; a second one raises.
     """
     return _Attached.apply(loss, len(tensors), *tensors, *gradients)
+
+
+def graph_of_its_own() -> AbstractContextManager[Any]:
+    """Graphs made within keep their tensors themselves, whatever hooks are set.
+
+    ``torch.utils.checkpoint`` would run the whole call again for each gradient that is taken inside it.
+    """
+    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.detach(), lambda tensor: tensor)
 
 
 class Linearised:
@@ -64,12 +80,3 @@ class Linearised:
         leaf = result.detach().requires_grad_()
         self.results.append((result, leaf))
         return leaf
-
-
-def passed_on(results: Sequence[tuple[Tensor, Tensor]], gradients: Sequence[Tensor | None]) -> Tensor | float:
-    """A term of value 0 with the gradient that results, given with their leaves, owe to a loss."""
-    return sum(
-        ((result - leaf.detach()) * gradient).sum()
-        for (result, leaf), gradient in zip(results, gradients, strict=True)
-        if gradient is not None
-    )

@@ -10,13 +10,16 @@ from ..backend import torch
 from ..control_sequence import as_controls
 from ..interfaces import Control, Surrogate
 from ..policy_loss import PolicyLoss, policy_loss
+from ..reductions import REDUCTIONS
+from ..setting_checks import require_choice
 from ..surrogates import DEFAULT_SURROGATE
-from .attached import Linearised, attach_gradients, passed_on
+from ..validation import check_denominator, check_tensors, resolve_validate
+from .attached import Linearised, attach_gradients, graph_of_its_own
+from .autocast import in_autocast
 from .head import HeadSettings, make_head
 from .head_tokens import HeadTokens
 from .inputs import flat_rows
-from .linear_op import in_autocast
-from .one_pass import Objective, one_pass, wanted_of
+from .one_pass import Objective, OnePass, one_pass, wanted_of
 from .reference import Reference
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ def fused_policy_loss(
     bias: Tensor | None = None,
     ref_hidden: Tensor | None = None,
     ref_weight: Tensor | None = None,
+    ref_bias: Tensor | None = None,
     softcap: float | None = None,
     vocab_size: int | None = None,
     shard: VocabShard | None = None,
@@ -76,6 +80,7 @@ def fused_policy_loss(
         bias: [V] with gradient.
         ref_hidden: [B, T, d] of the reference, for controls that need a full divergence or ``ref_logprobs``.
         ref_weight: [V, d] of the reference.
+        ref_bias: [V] of the reference; needed with a ``bias``.
         softcap: c of c·tanh(z/c), before the temperature; None: none.
         vocab_size: rows of a padded ``weight`` that count; None: all.
         shard: which part of a split vocabulary this process holds.
@@ -94,40 +99,64 @@ def fused_policy_loss(
     head = make_head(hidden, weight, bias, settings)
     flat = flat_rows(hidden, tokens, mask, head.total, validate)
     controls = as_controls(control)
-    reference = Reference(ref_hidden, ref_weight, settings, bias is not None)
+    reference = Reference(ref_hidden, ref_weight, ref_bias, settings)
     needs = {name for one in controls for name in one.needs}
     if "ref_logprobs" in needs and ref_logprobs is None:
-        ref_logprobs = reference.logprobs(tokens, mask)
+        ref_logprobs = reference.logprobs(tokens, mask, bias, validate)
     if "full_kl" in needs and full_kl is None:
-        full_kl = reference.full_kl(hidden, weight)
+        full_kl = reference.full_kl(hidden, weight, bias)
     inputs: dict[str, Any] = {"old_logprobs": old_logprobs, "advantages": advantages, "mask": mask}
-    inputs |= {"sample_ids": sample_ids, "seed": seed, "step": step}
     if "ref_logprobs" in needs:
         inputs["ref_logprobs"] = ref_logprobs
-    made = one_pass(
-        head, flat, wanted_of(tensors), Objective(surrogate, controls, reduction, denominator), inputs
-    )
+    if sample_ids is not None:
+        inputs["sample_ids"] = sample_ids
+    _check(hidden, inputs, reduction, denominator, validate)
+    inputs |= {"seed": seed, "step": step}
     linearised = None if full_kl is None else Linearised(full_kl)
-    out = policy_loss(
-        made.logprobs,
-        surrogate=surrogate,
-        control=controls,
-        reduction=reduction,
-        denominator=denominator,
-        entropy=made.entropy if "entropy" in needs else None,
-        full_kl=linearised,
-        selection=selection,
-        validate=validate,
-        **inputs,
-    )
-    source = HeadTokens(out.source, made.logprobs.detach(), made.entropy.detach(), mask)
-    if not out.loss.requires_grad:
-        return PolicyLoss(out.loss, out.metrics, source)
-    results = [] if linearised is None else linearised.results
-    by_logprob, by_entropy, *by_results = torch.autograd.grad(
-        out.loss, (made.logprobs, made.entropy, *(leaf for _, leaf in results)), allow_unused=True
-    )
-    made.add_rest_(by_logprob, by_entropy, out.source)
-    gradients = made.gradient.finished(head, hidden.shape, len(weight))
-    loss = attach_gradients(out.loss.detach(), tensors, gradients)
-    return PolicyLoss(loss + passed_on(results, by_results), out.metrics, source)
+    objective = Objective(surrogate, controls, reduction, denominator)
+    with graph_of_its_own():
+        made = one_pass(head, flat, wanted_of(tensors), objective, inputs)
+        out = policy_loss(
+            made.logprobs,
+            surrogate=surrogate,
+            control=controls,
+            reduction=reduction,
+            denominator=denominator,
+            entropy=made.entropy if "entropy" in needs else None,
+            full_kl=linearised,
+            selection=selection,
+            validate=validate,
+            **inputs,
+        )
+        source = HeadTokens(out.source, made.logprobs.detach(), made.entropy.detach(), mask)
+        if not out.loss.requires_grad:
+            return PolicyLoss(out.loss, out.metrics, source)
+        results = [] if linearised is None else linearised.results
+        gradients = _gradients(out, made, [leaf for _, leaf in results], hidden.shape, len(weight))
+    owners = (*tensors, *(result for result, _ in results))
+    return PolicyLoss(attach_gradients(out.loss.detach(), owners, gradients), out.metrics, source)
+
+
+def _gradients(
+    out: PolicyLoss, made: OnePass, results: list[Tensor], shape: torch.Size, padded: int
+) -> tuple[Tensor | None, ...]:
+    """∂L of hidden states of a ``shape``, of weight and bias of the ``padded`` vocabulary, and of results."""
+    leaves = (made.logprobs, made.entropy) if made.logprobs.requires_grad else ()
+    slopes = torch.autograd.grad(out.loss, (*leaves, *results), allow_unused=True)
+    if not leaves:
+        return (None, None, None, *slopes)
+    made.add_rest_(slopes[0], slopes[1], out.source)
+    return (*made.gradient.finished(made.head, shape, padded), *slopes[2:])
+
+
+def _check(
+    hidden: Tensor,
+    inputs: dict[str, Any],
+    reduction: str,
+    denominator: float | Tensor | None,
+    validate: bool | None,
+) -> None:
+    """Raise for what ``policy_loss`` would refuse, before the logits are made."""
+    require_choice("policy_loss", "reduction", reduction, tuple(REDUCTIONS))
+    check_tensors(logprobs=hidden.detach()[..., 0], **inputs)
+    check_denominator(denominator, validate=resolve_validate(validate, hidden))

@@ -40,6 +40,8 @@ class HeadGradient:
         by_logits = found.by_logits
         if found.places is not None:
             rows, states = rows[found.places], states[found.places]
+        if found.idle is not None:
+            states = states.masked_fill(found.idle.unsqueeze(1), 0.0)
         if not len(rows):
             return
         if self.bias is not None:

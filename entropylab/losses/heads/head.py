@@ -104,8 +104,13 @@ def make_head(hidden: Tensor, weight: Tensor, bias: Tensor | None, settings: Hea
         softcap=settings.softcap,
         shard=shard,
         wide=wide,
-        chunk_rows=settings.chunk_rows or _rows_at_once(size, wide, hidden.device.type),
+        chunk_rows=settings.chunk_rows or _rows_at_once(_shared_size(size, shard), wide, hidden.device.type),
     )
+
+
+def _shared_size(size: int, shard: VocabShard | None) -> int:
+    """Rows of the vocabulary by which chunks are cut: the same in every process, as all fold together."""
+    return size if shard is None else shard.mean_size
 
 
 def _rows_at_once(size: int, wide: torch.dtype, device: str) -> int:
@@ -116,6 +121,11 @@ def _rows_at_once(size: int, wide: torch.dtype, device: str) -> int:
 def _check_tensors(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     given = {"hidden": hidden, "weight": weight} | ({} if bias is None else {"bias": bias})
     for name, value in given.items():
+        if hasattr(value, "full_tensor"):
+            raise InvalidInputError(
+                f"{name} is a DTensor, of which this process holds a part: call this where FSDP has gathered "
+                f"the module that holds it, or give {name}.full_tensor(grad_placements=...)"
+            )
         if not value.is_floating_point():
             raise InvalidInputError(f"{name} has dtype {value.dtype}; give floating-point numbers")
         if value.device != hidden.device:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...errors import InvalidInputError
 from ..backend import torch
 from ..validation import resolve_validate
+from .looking import may_look
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,8 @@ class FlatRows:
     def spread(self, values: Tensor) -> Tensor:
         """Values [n] of the rows in the shape of the tokens, 0 elsewhere."""
         if len(self.rows) == len(self.tokens):
-            whole = values if self.inside is None else torch.where(self.inside, values, 0.0)
+            zero = values.new_zeros(())
+            whole = values if self.inside is None else torch.where(self.inside, values, zero)
         else:
             whole = values.new_zeros(len(self.tokens)).index_copy(0, self.rows, values)
         return whole.view(self.shape)
@@ -61,8 +63,7 @@ def flat_rows(
     if resolve_validate(validate, hidden):
         _check_range(flat, inside, vocabulary, tokens.shape)
     every = torch.arange(len(flat), device=flat.device)
-    looked = inside is not None and flat.device.type == "cpu"
-    rows = every[inside] if looked else every
+    rows = every[inside] if inside is not None and may_look(inside) else every
     return FlatRows(hidden.reshape(-1, hidden.shape[-1]), flat, rows, inside, tuple(tokens.shape))
 
 

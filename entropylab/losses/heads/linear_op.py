@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..backend import torch
+from .autocast import in_autocast
 from .gradient import HeadGradient
 from .head import Head, HeadSettings, make_head
 from .inputs import flat_rows
-from .kept import add_from_kept_
+from .kept import Kept, add_from_kept_
 from .sweep import sweep
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def linear_logprob_entropy(
     """(log p(token), H) of p = softmax(z), z = softcap(W x + bias) / temperature, both differentiable.
 
     With g = ∂L/∂log p(y) and h = ∂L/∂H: ∂L/∂z_j = g·(1[j = y] - p_j) - h·p_j·(log p_j + H). The logits are
-    made again in the backward pass (8·N·d·V operations in all), or their probabilities are kept where those
+    made again in the backward pass (8·N·d·V operations in all), or their exponentials are kept where those
     of all positions fit into ``cache_bytes`` (6·N·d·V). It has first derivatives; a second backward raises.
 
     Args:
@@ -46,10 +47,10 @@ def linear_logprob_entropy(
         tokens: int64 [...].
         temperature: of sampling.
         bias: [V] with gradient.
-        softcap: c of c·tanh(z/c), before the temperature; None: none. Such heads keep no probabilities.
+        softcap: c of c·tanh(z/c), before the temperature; None: none. Such heads keep no exponentials.
         vocab_size: rows of a padded ``weight`` that count; None: all.
         mask: bool or 0/1 [...]; positions outside it are not computed and give 0.
-        cache_bytes: memory for probabilities, kept in the dtype of ``hidden``.
+        cache_bytes: memory for exponentials, kept in the dtype of ``hidden``.
         shard: which part of a split vocabulary this process holds.
         chunk_rows: positions computed at once; None: by the memory that suits the device.
         validate: check the tokens (waits for the device); None: on for CPU tensors.
@@ -63,20 +64,11 @@ def linear_logprob_entropy(
     """
     hidden, weight, bias = in_autocast(hidden, weight, bias)
     settings = HeadSettings(temperature, softcap, vocab_size, shard, chunk_rows)
-    head = make_head(hidden, weight, bias, settings)
-    flat = flat_rows(hidden, tokens, mask, head.total, validate)
-    call = _Call(settings, flat.tokens, flat.rows, cache_bytes)
+    vocabulary = make_head(hidden, weight, bias, settings).total
+    flat = flat_rows(hidden, tokens, mask, vocabulary, validate)
+    call = _Call(settings, flat.tokens, flat.rows, cache_bytes if torch.is_grad_enabled() else 0)
     logprobs, entropy = _LogprobEntropy.apply(flat.states, weight, bias, call)
     return flat.spread(logprobs), flat.spread(entropy)
-
-
-def in_autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The tensors in autocast's dtype where autocast is on, else as they are; logits are wide either way."""
-    device = hidden.device.type
-    if not torch.is_autocast_enabled(device) or hidden.dtype == torch.float64:
-        return hidden, weight, bias
-    dtype = torch.get_autocast_dtype(device)
-    return hidden.to(dtype), weight.to(dtype), bias
 
 
 @dataclass(frozen=True)
@@ -89,7 +81,7 @@ class _Call:
     cache_bytes: int
 
     def keeps(self, head: Head, states: Tensor) -> bool:
-        """Whether probabilities are kept for the backward pass."""
+        """Whether exponentials are kept for the backward pass."""
         held = len(self.rows) * head.size * states.dtype.itemsize
         return head.softcap is None and 0 < held <= self.cache_bytes
 
@@ -99,26 +91,27 @@ class _LogprobEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, call: _Call
     ) -> tuple[Tensor, Tensor]:
-        """Statistics of the rows; probabilities where they are kept."""
+        """Statistics of the rows; exponentials where they are kept."""
         head = make_head(states, weight, bias, call.settings)
         kept = None
         if any(ctx.needs_input_grad) and call.keeps(head, states):
-            kept = states.new_empty(len(call.rows), head.size)
-        stats = sweep(head, states, call.tokens, call.rows, probabilities=kept)
-        ctx.save_for_backward(states, weight, bias, kept, stats.entropy)
+            kept = Kept.empty(states, len(call.rows), head)
+        stats = sweep(head, states, call.tokens, call.rows, kept=kept)
+        exponentials, log_total = (None, None) if kept is None else (kept.exponentials, kept.log_total)
+        ctx.save_for_backward(states, weight, bias, exponentials, log_total, stats.entropy)
         ctx.call = call
         return stats.logprobs, stats.entropy
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of the rows, with the logits made again or from the kept probabilities."""
-        states, weight, bias, kept, entropy = ctx.saved_tensors
+        """The gradient of the rows, with the logits made again or from the kept exponentials."""
+        states, weight, bias, exponentials, log_total, entropy = ctx.saved_tensors
         call: _Call = ctx.call
         by_logprob, by_entropy = gradients
         head = make_head(states, weight, bias, call.settings)
         total = HeadGradient.zeros(head, states, ctx.needs_input_grad[:3])
-        if kept is None:
+        if exponentials is None:
             sweep(
                 head,
                 states,
@@ -129,5 +122,6 @@ class _LogprobEntropy(torch.autograd.Function):
             )
         else:
             targets = head.columns(call.tokens[call.rows])
+            kept = Kept(exponentials, log_total)
             add_from_kept_(total, head, states, call.rows, targets, kept, entropy, by_logprob, by_entropy)
         return (*total.finished(head, states.shape, len(weight)), None)

@@ -14,6 +14,7 @@ from .inputs import FlatRows
 from .provisional import Foreseen, foresee, is_foreseeable, response_weights
 from .rest import rest_of
 from .sweep import sweep
+from .valid_beforehand import valid_beforehand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,8 +51,7 @@ class OnePass:
         rows = self.flat.rows
         at_rows = None if by_entropy is None else by_entropy.flatten()[rows]
         rest = rest_of(by_logprob.flatten()[rows], at_rows, self.foreseen)
-        places = rest.places(None if self.foreseen is None else source)
-        rest = rest.at(places)
+        places, rest = rest.differing(None if self.foreseen is None else source)
         sweep(
             self.head,
             self.flat.states.detach(),
@@ -74,7 +74,8 @@ def one_pass(
     surrogate, controls = objective.surrogate, objective.controls
     foreseen = None
     if any(wanted) and is_foreseeable(surrogate, controls):
-        weights = response_weights(objective.reduction, inputs["mask"], objective.denominator)
+        valid = valid_beforehand(flat, inputs, head.total)
+        weights = response_weights(objective.reduction, valid, objective.denominator)
         foreseen = foresee(inputs, flat.rows, weights, surrogate, controls, head.wide)
     states = flat.states.detach()
     stats = sweep(head, states, flat.tokens, flat.rows, coefficients=foreseen, gradient=gradient)

@@ -32,7 +32,7 @@ class Lengths:
     """What reductions ask of a batch."""
 
     lengths: Tensor
-    """int64 [B]: tokens of each response inside the mask."""
+    """int64 [B]: valid tokens of each response."""
 
     @property
     def count(self) -> Tensor:
@@ -40,11 +40,11 @@ class Lengths:
         return self.lengths.sum()
 
 
-def response_weights(reduction: str, mask: Tensor, denominator: Any) -> Tensor:
-    """∂loss / ∂(summed loss of a response), fp64 [B], if every token inside the mask is valid."""
+def response_weights(reduction: str, valid: Tensor, denominator: Any) -> Tensor:
+    """∂loss / ∂(summed loss of a response), fp64 [B], where the tokens ``valid`` (bool [B, T]) are."""
     with torch.enable_grad():
-        sums = torch.zeros(len(mask), dtype=torch.float64, device=mask.device, requires_grad=True)
-        reduced = REDUCTIONS[reduction](sums, Lengths((mask != 0).sum(1)), denominator)
+        sums = torch.zeros(len(valid), dtype=torch.float64, device=valid.device, requires_grad=True)
+        reduced = REDUCTIONS[reduction](sums, Lengths(valid.sum(1)), denominator)
         return torch.autograd.grad(reduced, sums)[0]
 
 

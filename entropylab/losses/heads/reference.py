@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidInputError, MissingInputError
-from ..full_kl import FullKL
+from ..full_kl import FullKL, require_both_biases
+from .autocast import in_autocast
 from .head import HeadSettings
 from .statistics import token_stats
 
@@ -20,44 +21,53 @@ class Reference:
 
     hidden: Tensor | None
     weight: Tensor | None
+    bias: Tensor | None
+    """[V]."""
     settings: HeadSettings
-    biased: bool
-    """Whether the policy's head has a bias."""
 
-    def logprobs(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def logprobs(
+        self, tokens: Tensor, mask: Tensor, policy_bias: Tensor | None, validate: bool | None
+    ) -> Tensor:
         """Of the tokens [B, T] under the reference."""
         hidden, weight = self._given("ref_logprobs")
+        require_both_biases(policy_bias, self.bias)
         return token_stats(
             hidden,
             weight,
             tokens,
             mask=mask,
             temperature=self.settings.temperature,
+            bias=self.bias,
             softcap=self.settings.softcap,
             vocab_size=self.settings.vocab_size,
             shard=self.settings.shard,
             chunk_rows=self.settings.chunk_rows,
+            validate=validate,
         ).logprobs
 
-    def full_kl(self, hidden: Tensor, weight: Tensor) -> FullKL:
+    def full_kl(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> FullKL:
         """The divergence between both over the full vocabulary."""
-        ref_hidden, ref_weight = self._given("full_kl")
-        if self.settings.softcap is not None or self.settings.shard is not None:
+        ref_hidden, ref_weight, ref_bias = in_autocast(*self._given("full_kl"), self.bias)
+        if self.settings.shard is not None:
             raise InvalidInputError(
-                "full_kl from hidden states knows no softcap and no shard: give full_kl= as a function"
+                "full_kl from hidden states knows no shard: give full_kl= as a function of flat rows"
             )
-        size = self.settings.vocab_size
         return FullKL.from_hidden(
-            hidden, weight[:size], ref_hidden, ref_weight[:size], self.settings.temperature
+            hidden,
+            weight,
+            ref_hidden,
+            ref_weight,
+            self.settings.temperature,
+            bias=bias,
+            ref_bias=ref_bias,
+            softcap=self.settings.softcap,
+            vocab_size=self.settings.vocab_size,
+            chunk_rows=self.settings.chunk_rows,
         )
 
     def _given(self, name: str) -> tuple[Tensor, Tensor]:
         if self.hidden is None or self.weight is None:
             raise MissingInputError(
                 f"The control needs {name}: give {name}=, or ref_hidden= and ref_weight= of the reference"
-            )
-        if self.biased:
-            raise InvalidInputError(
-                f"{name} from ref_hidden knows no bias of the head: give {name}= yourself"
             )
         return self.hidden, self.weight

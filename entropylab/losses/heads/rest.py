@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..backend import torch
+from .looking import may_look
 from .provisional import Foreseen
+from .rows import is_active
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,19 +35,26 @@ class Rest:
         """Of some rows."""
         return Rest(self.by_logprob[places], None if self.by_entropy is None else self.by_entropy[places])
 
-    def places(self, source: TokenSource | None) -> Tensor:
-        """int64: the rows that differ; without waiting for a device, all that may.
+    def differing(self, source: TokenSource | None) -> tuple[Tensor, Rest]:
+        """Places int64 [k] of the rows that differ, and their differences; all that may where none may look.
 
         ``source``: of the loss whose chosen tokens are the only ones that may; None: any may.
         """
-        if self.by_logprob.device.type != "cpu" and source is not None:
-            return source.rows[: len(source.chosen)]
-        differs = self.by_logprob != 0
-        if self.by_entropy is not None:
-            differs |= self.by_entropy != 0
-        if differs.device.type == "cpu":
-            return differs.nonzero().squeeze(1)
-        return torch.arange(len(differs), device=differs.device)
+        if may_look(self.by_logprob):
+            places = is_active(self.by_logprob, self.by_entropy).nonzero().squeeze(1)
+        elif source is None:
+            places = torch.arange(len(self.by_logprob), device=self.by_logprob.device)
+        else:
+            return source.rows, self.at(source.rows)._where(source.chosen)
+        return places, self.at(places)
+
+    def _where(self, counts: Tensor) -> Rest:
+        """0 in rows that are fillers: those stand for other rows, and would count twice."""
+        by_entropy = self.by_entropy
+        return Rest(
+            torch.where(counts, self.by_logprob, 0.0),
+            None if by_entropy is None else torch.where(counts, by_entropy, 0.0),
+        )
 
 
 def rest_of(by_logprob: Tensor, by_entropy: Tensor | None, foreseen: Foreseen | None) -> Rest:

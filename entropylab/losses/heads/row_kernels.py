@@ -44,10 +44,8 @@ class RowKernels(Protocol):
         """
         ...
 
-    def write_probabilities(
-        self, head: Head, memory: tuple[Tensor, ...], out: Tensor, peak: Tensor, log_total: Tensor
-    ) -> None:
-        """exp(z - peak - log_total) to ``out`` [n, V]; ``peak`` [n] of ``fold_``, ``log_total`` [n]."""
+    def write_exponentials(self, head: Head, memory: tuple[Tensor, ...], out: Tensor, peak: Tensor) -> None:
+        """exp(z - peak) to ``out`` [n, V]; ``peak`` [n] of ``fold_``."""
         ...
 
     def gradient_(
@@ -60,10 +58,12 @@ class RowKernels(Protocol):
         """
         ...
 
-    def gradient_of_kept(self, head: Head, probabilities: Tensor, slopes: RowSlopes) -> RowGradient:
-        """The same from ``probabilities`` [n, V] of a head without soft cap, in memory of its own.
+    def gradient_of_kept(
+        self, head: Head, exponentials: Tensor, log_total: Tensor, slopes: RowSlopes
+    ) -> RowGradient:
+        """The same from what ``write_exponentials`` wrote [n, V], without soft cap, in memory of its own.
 
-        p log p = 0 where p has no digits left.
+        e log e = 0 where e = exp(z - peak) has no digits left.
         """
         ...
 

@@ -63,8 +63,12 @@ class RowSlopes:
     @property
     def active(self) -> Tensor:
         """Bool [n]: rows with a gradient."""
-        by_logprob = self.by_logprob != 0
-        return by_logprob if self.by_entropy is None else by_logprob | (self.by_entropy != 0)
+        return is_active(self.by_logprob, self.by_entropy)
+
+
+def is_active(by_logprob: Tensor, by_entropy: Tensor | None) -> Tensor:
+    """Bool [n]: rows with a gradient."""
+    return by_logprob != 0 if by_entropy is None else (by_logprob != 0) | (by_entropy != 0)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class RowGradient:
     """[m, V]."""
     places: Tensor | None = None
     """int64 [m]: which of the rows they are; None: all, one after another."""
+    idle: Tensor | None = None
+    """Bool [n]: rows of zeros, whose hidden states may hold what is not finite; None: none."""
 
 
 def stats_of(folded: Folded) -> RowStats:

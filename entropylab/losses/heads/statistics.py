@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..backend import torch
+from .autocast import in_autocast
 from .head import HeadSettings, make_head
 from .inputs import flat_rows
 from .sweep import sweep
@@ -78,6 +79,7 @@ def token_stats(
         InvalidInputError: settings, shapes, dtypes or devices that do not fit; with ``validate`` a token
             outside the vocabulary.
     """
+    hidden, weight, bias = in_autocast(hidden, weight, bias)
     head = make_head(hidden, weight, bias, HeadSettings(temperature, softcap, vocab_size, shard, chunk_rows))
     flat = flat_rows(hidden, tokens, mask, head.total, validate)
     stats = sweep(head, flat.states, flat.tokens, flat.rows, top=top, varentropy=varentropy)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..backend import torch
+from .autocast import without_autocast
 from .gradient import HeadGradient
 from .head import Head
 from .row_kernels import RowKernels, row_kernels
@@ -15,11 +16,14 @@ from .rows import RowSlopes, RowStats, joined, stats_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .kept import Kept
+
 Coefficients = Callable[[slice, RowStats], "tuple[Tensor, Tensor | None]"]
 """From the places of a chunk among the rows and its statistics to ∂L/∂log p(y) and ∂L/∂H [n]; None: 0."""
 
 
 @torch.no_grad()
+@without_autocast
 def sweep(
     head: Head,
     states: Tensor,
@@ -28,13 +32,13 @@ def sweep(
     *,
     coefficients: Coefficients | None = None,
     gradient: HeadGradient | None = None,
-    probabilities: Tensor | None = None,
+    kept: Kept | None = None,
     top: bool = False,
     varentropy: bool = False,
 ) -> RowStats:
     """Statistics [n] of ``rows`` int64 [n] of ``states`` [N, d] with ``tokens`` [N]; gradients are added up.
 
-    NaN where a token is outside the vocabulary. ``probabilities`` [n, V] are written where given.
+    NaN where a token is outside the vocabulary. What is ``kept`` is written where given.
     Memory: that of the row kernels for one chunk.
     """
     at_once = head.chunk_rows
@@ -44,8 +48,9 @@ def sweep(
     for start in range(0, max(len(rows), 1), at_once):
         place = slice(start, start + at_once)
         chunk = _folded(kernels, head, states, tokens, rows[place], memory, top=top, varentropy=varentropy)
-        if probabilities is not None:
-            kernels.write_probabilities(head, chunk.memory, probabilities[place], chunk.peak, chunk.log_total)
+        if kept is not None:
+            kernels.write_exponentials(head, chunk.memory, kept.exponentials[place], chunk.peak)
+            kept.log_total[place] = chunk.log_total
         if coefficients is not None and gradient is not None:
             _add_gradient(kernels, head, gradient, chunk, *coefficients(place, chunk.stats))
         found.append(chunk.stats)

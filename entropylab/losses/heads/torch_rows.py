@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..backend import torch
+from .looking import may_look
 from .products import multiply_
 from .rows import Folded, RowGradient, RowSlopes
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from .head import Head
 
+DOT_COLUMNS = 1024
+"""Columns that one product of rows sums up on a CPU, where it adds them one by one and rounds each time."""
 ENOUGH = 0.9
 """Share of rows with a gradient below which the others are left out of the products."""
 
@@ -33,7 +36,7 @@ def fold_(
 ) -> Folded:
     """Sums of the logits of ``states`` [n, d]; z - peak and its exponentials stay in ``memory``."""
     logits, exponentials = memory
-    _write_logits(head, logits, states)
+    write_logits(head, logits, states)
     peak, top_token = logits.max(1) if top else (logits.amax(1), None)
     logits.sub_(peak.unsqueeze(1))
     torch.exp(logits, out=exponentials)
@@ -46,7 +49,8 @@ def fold_(
     return Folded(peak, total, moment, torch.where(targets >= 0, at, 0.0), top_token, squares)
 
 
-def _write_logits(head: Head, out: Tensor, states: Tensor) -> None:
+def write_logits(head: Head, out: Tensor, states: Tensor) -> None:
+    """Logits z [n, V] of ``states`` [n, d], as factors, to ``out``."""
     multiply_(out, states, head.weight.t())
     if head.bias is not None:
         out.add_(head.bias)
@@ -58,14 +62,14 @@ def _write_logits(head: Head, out: Tensor, states: Tensor) -> None:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Σ_j a_ij b_ij [n], without a third matrix."""
-    return torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).view(-1)
+    width = DOT_COLUMNS if a.device.type == "cpu" else max(1, a.shape[1])
+    pairs = zip(a.split(width, 1), b.split(width, 1), strict=True)
+    return torch.stack([torch.bmm(x.unsqueeze(1), y.unsqueeze(2)).view(-1) for x, y in pairs]).sum(0)
 
 
-def write_probabilities(
-    head: Head, memory: tuple[Tensor, ...], out: Tensor, peak: Tensor, log_total: Tensor
-) -> None:
-    """exp(z - peak - log_total) to ``out`` [n, V]."""
-    torch.mul(memory[1], torch.exp(-log_total).unsqueeze(1), out=out)
+def write_exponentials(head: Head, memory: tuple[Tensor, ...], out: Tensor, peak: Tensor) -> None:
+    """exp(z - peak) to ``out`` [n, V]."""
+    out.copy_(memory[1])
 
 
 def gradient_(
@@ -85,20 +89,21 @@ def gradient_(
     _add_targets_(by_logits, slopes.targets, g)
     if by_cap is not None:
         by_logits.mul_(by_cap)
-    return _of_active(by_logits, slopes.active)
+    return only_active(by_logits, slopes.active)
 
 
-def gradient_of_kept(head: Head, probabilities: Tensor, slopes: RowSlopes) -> RowGradient:
-    """∂L/∂(W x + bias) from ``probabilities`` [n, V] of a head without soft cap."""
+def gradient_of_kept(head: Head, exponentials: Tensor, log_total: Tensor, slopes: RowSlopes) -> RowGradient:
+    """∂L/∂(W x + bias) from ``exponentials`` [n, V] of a head without soft cap."""
     g, h = _by_product(head, slopes)
-    p = probabilities.to(head.wide)
+    e, share = exponentials.to(head.wide), torch.exp(-log_total)
     if h is None:
-        by_logits = p * -g.unsqueeze(1)
+        by_logits = e * (-g * share).unsqueeze(1)
     else:
-        by_logits = torch.xlogy(p, p).mul_(-h.unsqueeze(1))
-        by_logits.addcmul_(p, (g + h * slopes.entropy).unsqueeze(1), value=-1.0)
+        by_logits = torch.xlogy(e, e).mul_((-h * share).unsqueeze(1))
+        level = (g + h * (slopes.entropy - log_total)) * share
+        by_logits.addcmul_(e, level.unsqueeze(1), value=-1.0)
     _add_targets_(by_logits, slopes.targets, g)
-    return _of_active(by_logits, slopes.active)
+    return only_active(by_logits, slopes.active)
 
 
 def _cap_slope(head: Head, logits: Tensor, peak: Tensor) -> Tensor | None:
@@ -119,14 +124,15 @@ def _add_targets_(by_logits: Tensor, targets: Tensor, g: Tensor) -> None:
     by_logits.scatter_add_(1, targets.clamp(min=0).unsqueeze(1), added)
 
 
-def _of_active(by_logits: Tensor, active: Tensor) -> RowGradient:
+def only_active(by_logits: Tensor, active: Tensor) -> RowGradient:
     """Rows that are not ``active`` (bool [n]) give nothing, whatever they hold.
 
     They are left out, or set to 0 where they are few or knowing them would wait for the device.
     """
-    places = active.nonzero().squeeze(1) if active.device.type == "cpu" else None
+    places = active.nonzero().squeeze(1) if may_look(active) else None
     if places is not None and len(places) < ENOUGH * len(active):
         return RowGradient(by_logits[places], places)
-    if places is None or len(places) < len(active):
-        by_logits.masked_fill_(~active.unsqueeze(1), 0.0)
-    return RowGradient(by_logits)
+    if places is not None and len(places) == len(active):
+        return RowGradient(by_logits)
+    idle = ~active
+    return RowGradient(by_logits.masked_fill_(idle.unsqueeze(1), 0.0), idle=idle)

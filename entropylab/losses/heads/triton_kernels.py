@@ -100,7 +100,7 @@ def fold_kernel(
 
 
 @triton.jit
-def probabilities_kernel(
+def exponentials_kernel(
     products,
     size,
     stride,
@@ -108,23 +108,22 @@ def probabilities_kernel(
     out,
     out_stride,
     peak,
-    log_total,
     softcap,
     inverse_temperature,
     HAS_BIAS: tl.constexpr,
     HAS_CAP: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Write exp(z - peak - log_total)."""
+    """Write exp(z - peak)."""
     row = tl.program_id(0).to(tl.int64)
     products += row * stride
     out += row * out_stride
-    base, rest = tl.load(peak + row), tl.load(log_total + row)
+    base = tl.load(peak + row)
     for start in range(0, size, BLOCK):
         columns = start + tl.arange(0, BLOCK)
         z, _ = _capped(products, bias, columns, columns < size, softcap, HAS_BIAS, HAS_CAP)
-        p = tl.exp(z * inverse_temperature - base - rest)
-        tl.store(out + columns, p.to(out.dtype.element_ty), mask=columns < size)
+        e = tl.exp(z * inverse_temperature - base)
+        tl.store(out + columns, e.to(out.dtype.element_ty), mask=columns < size)
 
 
 @triton.jit
@@ -152,9 +151,9 @@ def gradient_kernel(
 ):
     """Write ∂L/∂(W x + bias) = (g·(1[j = y] - p) - h·p·(log p + H))·(1 - tanh²)/temperature.
 
-    ``products`` hold p where KEPT. Rows that are not active are neither read nor anything but zeros. ``out``
-    may lie in the first bytes of the row it is made from: a block is written once all of it is read, and ends
-    before what is still to be read.
+    ``products`` hold exp(z - peak) where KEPT. Rows that are not active are neither read nor anything but
+    zeros. ``out`` may lie in the first bytes of the row it is made from: a block is written once all of it is
+    read, and ends before what is still to be read.
     """
     row = tl.program_id(0).to(tl.int64)
     products += row * stride
@@ -165,13 +164,14 @@ def gradient_kernel(
     if HAS_ENTROPY:
         h = tl.load(by_entropy + row) * inverse_temperature
         spread = tl.load(entropy + row)
-    if not KEPT:
-        base, rest = tl.load(peak + row), tl.load(log_total + row)
+    base, rest = tl.load(peak + row), tl.load(log_total + row)
+    share = tl.exp(-rest)
     for start in range(0, size, BLOCK):
         columns = start + tl.arange(0, BLOCK)
         if KEPT:
-            p = tl.load(products + columns, mask=columns < read, other=0.0).to(tl.float32)
-            logp = tl.log(p)
+            e = tl.load(products + columns, mask=columns < read, other=0.0).to(tl.float32)
+            logp = tl.log(e) - rest
+            p = e * share
         else:
             z, bent = _capped(products, bias, columns, columns < read, softcap, HAS_BIAS, HAS_CAP)
             logp = z * inverse_temperature - base - rest

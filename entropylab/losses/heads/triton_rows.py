@@ -9,7 +9,7 @@ import triton
 from ..backend import torch
 from .products import multiply_
 from .rows import Folded, RowGradient, RowSlopes
-from .triton_kernels import fold_kernel, gradient_kernel, probabilities_kernel
+from .triton_kernels import exponentials_kernel, fold_kernel, gradient_kernel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,15 +52,13 @@ def fold_(
     return Folded(peak, total, moment, target, top_tokens if top else None, squares if second else None)
 
 
-def write_probabilities(
-    head: Head, memory: tuple[Tensor, ...], out: Tensor, peak: Tensor, log_total: Tensor
-) -> None:
-    """exp(z - peak - log_total) to ``out`` [n, V]."""
+def write_exponentials(head: Head, memory: tuple[Tensor, ...], out: Tensor, peak: Tensor) -> None:
+    """exp(z - peak) to ``out`` [n, V]."""
     (products,) = memory
     _launch(
-        probabilities_kernel,
+        exponentials_kernel,
         products,
-        *(_bias(head, products), out, out.stride(0), peak.contiguous(), log_total.contiguous()),
+        *(_bias(head, products), out, out.stride(0), peak.contiguous()),
         **_shape(head),
     )
 
@@ -72,14 +70,14 @@ def gradient_(
     (products,) = memory
     out = products.view(head.weight.dtype)[:, : head.size]
     _write_gradient(head, products, out, peak.contiguous(), log_total.contiguous(), slopes, kept=False)
-    return RowGradient(out)
+    return RowGradient(out, idle=~slopes.active)
 
 
-def gradient_of_kept(head: Head, probabilities: Tensor, slopes: RowSlopes) -> RowGradient:
-    """∂L/∂(W x + bias) from ``probabilities`` [n, V] of a head without soft cap, in the factors' dtype."""
-    out = torch.empty_like(probabilities, dtype=head.weight.dtype)
-    _write_gradient(head, probabilities, out, slopes.entropy, slopes.entropy, slopes, kept=True)
-    return RowGradient(out)
+def gradient_of_kept(head: Head, exponentials: Tensor, log_total: Tensor, slopes: RowSlopes) -> RowGradient:
+    """∂L/∂(W x + bias) from ``exponentials`` [n, V] of a head without soft cap, in the factors' dtype."""
+    out = torch.empty_like(exponentials, dtype=head.weight.dtype)
+    _write_gradient(head, exponentials, out, log_total, log_total.contiguous(), slopes, kept=True)
+    return RowGradient(out, idle=~slopes.active)
 
 
 def _write_gradient(

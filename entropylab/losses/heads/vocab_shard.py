@@ -29,6 +29,11 @@ class VocabShard:
         if not 0 <= self.start < self.total:
             raise InvalidInputError(f"VocabShard: start={self.start!r} is not in [0, total={self.total!r})")
 
+    @property
+    def mean_size(self) -> int:
+        """Rows of a shard if all had as many, rounded up."""
+        return -(-self.total // torch.distributed.get_world_size(self.group))
+
     def local(self, tokens: Tensor, size: int) -> Tensor:
         """Columns of the tokens in a shard of ``size`` rows; -1 for those that another shard holds."""
         columns = tokens - self.start
