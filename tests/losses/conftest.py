@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import plain_controls
@@ -11,6 +15,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import entropylab
 from entropylab.losses import advice
 from entropylab.losses.controls.adaptive_entropy import AdaptiveEntropyBonus
 from entropylab.losses.controls.clip_cov import ClipCov
@@ -176,6 +181,31 @@ def cast():
         return out
 
     return call
+
+
+@pytest.fixture(scope="session")
+def start_ranks():
+    """Run a worker script as every rank of a gloo group, on the jobs of each; gives the results of each."""
+
+    def run(worker, folder, jobs):
+        environment = {**os.environ, "PYTHONPATH": str(Path(entropylab.__file__).parents[1])}
+        for rank, mine in enumerate(jobs):
+            torch.save(mine, folder / f"jobs-{rank}.pt")
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, worker, folder, str(rank), str(len(jobs))],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(len(jobs))
+        ]
+        for one in ranks:
+            _, errors = one.communicate(timeout=300)
+            assert one.returncode == 0, errors
+        return [torch.load(folder / f"results-{rank}.pt", weights_only=False) for rank in range(len(jobs))]
+
+    return run
 
 
 class _NoHostSync(TorchDispatchMode):

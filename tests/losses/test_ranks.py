@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-import entropylab
 from entropylab.errors import InvalidInputError, MissingInputError
 from entropylab.losses.candidates import Candidates, first_of, unpacked
 from entropylab.losses.collective import select_tokens
@@ -78,29 +74,10 @@ def _part(batch, rows):
     return part
 
 
-@pytest.fixture(scope="module")
-def start():
+@pytest.fixture
+def start(start_ranks):
     """Run jobs of all ranks in processes of their own; gives the results of each rank."""
-
-    def run(folder, jobs):
-        environment = {**os.environ, "PYTHONPATH": str(Path(entropylab.__file__).parents[1])}
-        for rank, mine in enumerate(jobs):
-            torch.save(mine, folder / f"jobs-{rank}.pt")
-        ranks = [
-            subprocess.Popen(
-                [sys.executable, WORKER, folder, str(rank), str(len(jobs))],
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(len(jobs))
-        ]
-        for one in ranks:
-            _, errors = one.communicate(timeout=300)
-            assert one.returncode == 0, errors
-        return [torch.load(folder / f"results-{rank}.pt", weights_only=False) for rank in range(len(jobs))]
-
-    return run
+    return lambda folder, jobs: start_ranks(WORKER, folder, jobs)
 
 
 def _surrogate(control):

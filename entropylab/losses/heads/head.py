@@ -123,8 +123,8 @@ def _check_tensors(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     for name, value in given.items():
         if hasattr(value, "full_tensor"):
             raise InvalidInputError(
-                f"{name} is a DTensor, of which this process holds a part: call this where FSDP has gathered "
-                f"the module that holds it, or give {name}.full_tensor(grad_placements=...)"
+                f"{name} is a DTensor, of which this process holds a part: gather it by unshard() of the "
+                f'FSDP module that holds it, or give {name}.full_tensor(grad_placements=[Partial("avg")])'
             )
         if not value.is_floating_point():
             raise InvalidInputError(f"{name} has dtype {value.dtype}; give floating-point numbers")

@@ -1,4 +1,4 @@
-"""Inputs of few digits: statistics and gradients are those of fp64 on the same inputs."""
+"""Inputs of few digits: statistics and gradients are those of fp64 on the same inputs, autocast included."""
 
 from __future__ import annotations
 
