@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import entropylab as el
-from entropylab.losses.heads import gradient, inputs, rest
+from entropylab.losses.heads import inputs, rest, torch_rows
 
 CONTROLS = {
     "none": None,
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.fixture
 def blind(monkeypatch):
     """No value may be looked at."""
-    for module in (gradient, inputs, rest):
+    for module in (torch_rows, inputs, rest):
         monkeypatch.setattr(module, "may_look", lambda tensor: False)
 
 
