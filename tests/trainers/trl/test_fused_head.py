@@ -61,8 +61,11 @@ def test_gradients_of_the_entropy_bonus(tmp_path: Path) -> None:
     assert max(errors(trainer, updates, control)) <= 1e-12
 
 
+IN_FP32 = ("observing", "clip_on_policy", "clip_band_old", "kl_reference", "tied")
+
+
 @pytest.mark.filterwarnings("ignore:entropylab")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", IN_FP32)
 def test_both_heads_train_alike(tmp_path: Path, name: str) -> None:
     """In fp32: the first update to rounding; those after it start from weights that AdamW moved apart."""
     control, settings = CASES[name]
@@ -176,6 +179,20 @@ def test_autocast_keeps_wide_logits(tmp_path: Path) -> None:
     assert (rows[0]["token_id"] == rows[1]["token_id"]).all()
     assert (rows[0]["logprob"] - rows[1]["logprob"]).abs().max() <= 5e-2
     assert (rows[1]["logprob"] < 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:entropylab")
+def test_adapters_of_the_layers_stay_in_force(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    entropies = []
+    for head in ("logits", "fused"):
+        (tmp_path / head).mkdir()
+        adapters = peft.LoraConfig(target_modules=["q_proj", "v_proj"])
+        trainer = make_trainer(tmp_path / head, peft_config=adapters, beta=0.1, num_iterations=2)
+        with el.attach(trainer, tmp_path / head / "run", control=el.ClipCov.top(0.1), head=head):
+            trainer.train()
+        entropies.append(el.open_run(tmp_path / head / "run").steps()["entropy_token_mean"].tolist())
+    assert entropies[1] == pytest.approx(entropies[0], abs=1e-5)
 
 
 def test_detaching_gives_the_head_back(tmp_path: Path) -> None:
