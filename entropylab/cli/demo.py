@@ -22,7 +22,6 @@ VALUES = ("entropy_start", "entropy_end", "accuracy_end", "accuracy_greedy_end",
 EXAMPLES = (
     "entropylab demo",
     "entropylab demo --out runs/short --steps 20",
-    "entropylab demo --out runs/fused --head fused",
 )
 
 
