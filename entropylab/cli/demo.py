@@ -30,6 +30,9 @@ def command(
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 150,
     seed: Annotated[int, typer.Option(min=0, help="Seed of problems, rollouts and evaluations.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there.")] = False,
+    head: Annotated[
+        str, typer.Option(help="The loss from all logits, or from hidden states: logits, fused.")
+    ] = "logits",
 ) -> None:
     """Train a tiny model three ways, compare them, and write a report; about two minutes on two cores."""
     if importlib.util.find_spec("torch") is None:
@@ -38,7 +41,7 @@ def command(
     from entropylab.report.findings import gather
 
     say(_opening(steps, seed))
-    runs = run_demo(out, steps=steps, seed=seed, overwrite=overwrite, progress=sys.stderr.isatty())
+    runs = run_demo(out, steps=steps, seed=seed, overwrite=overwrite, head=head, progress=sys.stderr.isatty())
     findings = gather(runs)
     _tell(findings)
     _write_report(findings, out / "report.html")

@@ -21,14 +21,16 @@ def run_demo(
     methods: Sequence[str] = ("baseline", "clip_cov", "kl_cov"),
     overwrite: bool = False,
     progress: bool = True,
+    head: str = "logits",
 ) -> list[Run]:
     """Train one warm start with each method, into ``out/<method>``; the finished runs.
 
     ``methods`` are labels of the demo or keys of METHODS. Finished runs are kept, unfinished ones made again;
-    ``overwrite`` makes all again. The warm start lies in ``out/warm-starts`` and is used again.
-    Errors: InvalidInputError where a folder holds something else; UnknownNameError for a method.
+    ``overwrite`` makes all again. The warm start lies in ``out/warm-starts`` and is used again. ``head``:
+    the loss from ``logits`` of all tokens, or ``fused``, from hidden states.
+    Errors: InvalidInputError for a head or a folder that holds something else; UnknownNameError for a method.
     """
     folder = Path(out)
-    preset = DEMO.with_settings(steps=steps, seed=seed).with_methods(methods)
+    preset = DEMO.with_settings(steps=steps, seed=seed, head=head).with_methods(methods)
     folders = run_preset(preset, folder, cache=folder / WARM_STARTS, overwrite=overwrite, progress=progress)
     return [open_run(path) for path in folders]

@@ -83,7 +83,11 @@ class PolicyModel(nn.Module):
         self.head = nn.Linear(width, vocabulary, bias=False)
 
     def forward(self, tokens: Tensor, cache: Cache | None = None, last: int | None = None) -> Tensor:
-        """Logits [B, last or T, V] of the tokens that follow ``tokens`` [B, T].
+        """Logits [B, last or T, V] of the tokens that follow ``tokens`` [B, T]; ``cache``: see `states`."""
+        return self.head(self.states(tokens, cache, last))
+
+    def states(self, tokens: Tensor, cache: Cache | None = None, last: int | None = None) -> Tensor:
+        """Hidden states [B, last or T, width] before the head.
 
         A ``cache`` is read and extended: with a filled one, ``tokens`` must be one token a sequence.
         """
@@ -96,11 +100,15 @@ class PolicyModel(nn.Module):
             states.append(state)
         if cache is not None:
             cache.layers = states
-        return self.head(self.norm(x if last is None else x[:, -last:]))
+        return self.norm(x if last is None else x[:, -last:])
 
     def response_logits(self, tokens: Tensor) -> Tensor:
         """Logits [B, 10, V] that predict the response within whole sequences [B, 17]."""
-        return self(tokens[:, : PROMPT_LENGTH + RESPONSE_LENGTH - 1], last=RESPONSE_LENGTH)
+        return self.head(self.response_states(tokens))
+
+    def response_states(self, tokens: Tensor) -> Tensor:
+        """Hidden states [B, 10, width] that predict the response within whole sequences [B, 17]."""
+        return self.states(tokens[:, : PROMPT_LENGTH + RESPONSE_LENGTH - 1], last=RESPONSE_LENGTH)
 
 
 def build_model(seed: int, settings: ModelSettings | None = None) -> PolicyModel:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInputError
+from ..losses.heads.statistics import token_stats
 from .countdown import PROMPT_LENGTH, RESPONSE_LENGTH, IntArray, problem_ids, prompt_tokens, verify
 from .model import Cache, PolicyModel
 from .streams import stream
@@ -72,17 +73,24 @@ def logprobs_and_entropy(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def score(model: PolicyModel, tokens: Tensor, pieces: int) -> tuple[Tensor, Tensor]:
+def score(model: PolicyModel, tokens: Tensor, pieces: int, head: str = "logits") -> tuple[Tensor, Tensor]:
     """Logprobs and entropy [B, 10] of whole sequences [B, 17], read in ``pieces`` equal pieces.
 
-    With the pieces of the training's mini-batches the numbers equal the training's own bit for bit, so the
-    first update of a step sees a ratio of exactly 1.
+    With the pieces of the training's mini-batches and its ``head`` the numbers equal the training's own bit
+    for bit, so the first update of a step sees a ratio of exactly 1.
     """
-    parts = [
-        logprobs_and_entropy(model.response_logits(piece), piece[:, PROMPT_LENGTH:])
-        for piece in tokens.chunk(pieces)
-    ]
+    read = _from_states if head == "fused" else _from_logits
+    parts = [read(model, piece) for piece in tokens.chunk(pieces)]
     return torch.cat([logprobs for logprobs, _ in parts]), torch.cat([entropy for _, entropy in parts])
+
+
+def _from_logits(model: PolicyModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    return logprobs_and_entropy(model.response_logits(tokens), tokens[:, PROMPT_LENGTH:])
+
+
+def _from_states(model: PolicyModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    found = token_stats(model.response_states(tokens), model.head.weight, tokens[:, PROMPT_LENGTH:])
+    return found.logprobs, found.entropy
 
 
 def group_advantages(rewards: Tensor, group_size: int) -> Tensor:
@@ -114,7 +122,14 @@ def draw_problems(count: int, seed: int, step: int) -> IntArray:
 
 
 def make_rollout(
-    model: PolicyModel, *, prompts: int, group_size: int, mini_batches: int, seed: int, step: int
+    model: PolicyModel,
+    *,
+    prompts: int,
+    group_size: int,
+    mini_batches: int,
+    seed: int,
+    step: int,
+    head: str = "logits",
 ) -> Rollout:
     """Sample a group of responses to each of a step's training problems, and judge them."""
     ids = torch.from_numpy(draw_problems(prompts, seed, step))
@@ -125,7 +140,7 @@ def make_rollout(
     questions = questions.repeat_interleave(group_size, 0)
     tokens = torch.cat([questions, responses], dim=1)
     rewards = rewards_of(questions, responses)
-    old_logprobs, entropy = score(model, tokens, mini_batches)
+    old_logprobs, entropy = score(model, tokens, mini_batches, head)
     return Rollout(
         tokens=tokens,
         prompt_ids=ids.repeat_interleave(group_size),

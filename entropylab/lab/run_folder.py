@@ -19,6 +19,9 @@ from .settings import LabMethod, LabSettings
 TASK = "countdown"
 _LIBRARIES = ("torch", "numpy")
 
+_ADDED = {"head": "logits"}
+"""Settings that runs of older versions do not name, with the value that they had."""
+
 
 def run_config(method: LabMethod, settings: LabSettings) -> dict[str, Any]:
     """The configuration of a run as plain JSON data: all that its numbers depend on."""
@@ -87,10 +90,11 @@ def _lab_run(folder: Path) -> Run:
 
 
 def _check_same_settings(run: Run, config: dict[str, Any]) -> None:
+    found = {**_ADDED, **run.config}
     different = [
-        f"{key} {run.config.get(key)!r} instead of {value!r}"
+        f"{key} {found.get(key)!r} instead of {value!r}"
         for key, value in config.items()
-        if key != "libraries" and run.config.get(key) != value
+        if key != "libraries" and found.get(key) != value
     ]
     if different:
         raise InvalidInputError(

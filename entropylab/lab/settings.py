@@ -13,6 +13,9 @@ from ..losses.controls.random_clip import RandomClip
 from ..losses.methods import METHODS
 from ..losses.surrogates import ImportanceSampling, PPOClip
 
+HEADS = ("logits", "fused")
+"""What the loss is made from: logits of all tokens, or hidden states and the head's weight."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -66,6 +69,7 @@ class LabSettings:
 
     ``seed`` fixes the problems, the rollouts and the evaluations; the warm-up has its own in ``start``.
     ``token_every``: token rows and texts of every so many steps (the summaries stay exact for all steps).
+    ``head``: one of HEADS; both give the same numbers up to rounding.
     """
 
     start: Start
@@ -78,8 +82,11 @@ class LabSettings:
     mini_batches: int = 4
     learning_rate: float = 3e-4
     max_grad_norm: float = 1.0
+    head: str = "logits"
 
     def __post_init__(self) -> None:
+        if self.head not in HEADS:
+            raise InvalidInputError(f"head is {self.head!r}: choose one of {', '.join(HEADS)}")
         for name in ("steps", "evaluate_every", "token_every", "prompts", "mini_batches"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} is {getattr(self, name)}: give at least 1")

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..losses.control_sequence import as_controls, update_control
-from ..losses.controls.lp_reg import LpReg
-from ..losses.full_kl import FullKL
-from ..losses.min_p import min_p_logprobs
-from ..losses.policy_loss import PolicyLoss, policy_loss
-from .countdown import PROMPT_LENGTH, problem_ids
+from ..losses.control_sequence import update_control
+from ..losses.policy_loss import PolicyLoss
+from .countdown import problem_ids
 from .evaluation import Evaluation, evaluate
+from .learner import Learner, make_learner
+from .loss import mini_batch_loss
 from .model import PolicyModel
-from .rollout import Rollout, logprobs_and_entropy, make_rollout, score
+from .rollout import Rollout, make_rollout, score
 from .settings import LabMethod, LabSettings
 
 
@@ -41,29 +38,6 @@ class StepResult:
     rollout: Rollout
     updates: tuple[Update, ...]
     entropy_after: Tensor
-
-
-@dataclass(frozen=True)
-class Learner:
-    """A policy in training: the model, its optimizer, and the initial policy where the control needs it.
-
-    ``filtered``: the control takes the policy without its least likely tokens for reference (Lp-Reg).
-    """
-
-    model: PolicyModel
-    optimizer: torch.optim.Optimizer
-    reference: PolicyModel | None
-    filtered: bool = False
-
-
-def make_learner(model: PolicyModel, method: LabMethod, settings: LabSettings) -> Learner:
-    """A learner that trains ``model`` in place."""
-    controls = as_controls(method.control)
-    filtered = any(isinstance(control, LpReg) for control in controls)
-    needs = {name for control in controls for name in control.needs}
-    reference = deepcopy(model) if needs & {"ref_logprobs", "full_kl"} and not filtered else None
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
-    return Learner(model, optimizer, reference, filtered)
 
 
 def train(model: PolicyModel, method: LabMethod, settings: LabSettings) -> Iterator[StepResult | Evaluation]:
@@ -95,10 +69,10 @@ def train_step(learner: Learner, method: LabMethod, settings: LabSettings, step:
     updates = []
     for start in range(0, settings.responses, size):
         rows = slice(start, start + size)
-        logprobs, out = _loss(learner, rollout, rows, method, seed=settings.seed, step=step)
+        logprobs, out = mini_batch_loss(learner, rollout, rows, method, settings, step)
         norm = _descend(learner, out.loss, settings.max_grad_norm)
-        updates.append(Update(rows, out, logprobs.detach(), out.loss.item(), norm))
-    _, entropy_after = score(learner.model, rollout.tokens, settings.mini_batches)
+        updates.append(Update(rows, out, logprobs, out.loss.item(), norm))
+    _, entropy_after = score(learner.model, rollout.tokens, settings.mini_batches, settings.head)
     return StepResult(step, rollout, tuple(updates), entropy_after)
 
 
@@ -110,48 +84,12 @@ def _rollout(model: PolicyModel, method: LabMethod, settings: LabSettings, step:
         mini_batches=settings.mini_batches,
         seed=settings.seed,
         step=step,
+        head=settings.head,
     )
     if method.advantages is None:
         return rollout
     made = method.advantages.advantages(rollout.rewards, rollout.prompt_ids)
     return replace(rollout, advantages=torch.from_numpy(made).to(rollout.advantages.dtype))
-
-
-def _loss(
-    learner: Learner, rollout: Rollout, rows: slice, method: LabMethod, *, seed: int, step: int
-) -> tuple[Tensor, PolicyLoss]:
-    tokens = rollout.tokens[rows]
-    logits = learner.model.response_logits(tokens)
-    logprobs, entropy = logprobs_and_entropy(logits, tokens[:, PROMPT_LENGTH:])
-    out = policy_loss(
-        logprobs,
-        rollout.old_logprobs[rows],
-        rollout.advantages[rows],
-        rollout.mask[rows],
-        surrogate=method.surrogate,
-        control=method.control_at(step),
-        entropy=entropy,
-        sample_ids=rollout.sample_ids[rows],
-        seed=seed,
-        step=step,
-        **_reference_inputs(learner, tokens, logits),
-    )
-    return logprobs, out
-
-
-@torch.no_grad()
-def _reference_logits(reference: PolicyModel, tokens: Tensor) -> Tensor:
-    return reference.response_logits(tokens)
-
-
-def _reference_inputs(learner: Learner, tokens: Tensor, logits: Tensor) -> dict[str, Any]:
-    if learner.filtered:
-        return {"ref_logprobs": min_p_logprobs(logits.detach(), tokens[:, PROMPT_LENGTH:])}
-    if learner.reference is None:
-        return {}
-    ref_logits = _reference_logits(learner.reference, tokens)
-    ref_logprobs, _ = logprobs_and_entropy(ref_logits, tokens[:, PROMPT_LENGTH:])
-    return {"ref_logprobs": ref_logprobs, "full_kl": FullKL.from_logits(logits, ref_logits)}
 
 
 def _descend(learner: Learner, loss: Tensor, max_norm: float) -> float:

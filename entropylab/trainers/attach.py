@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _ADAPTERS: dict[str, str] = {"trl": "trl.adapter"}
 """Top-level package of a trainer -> module of this folder that attaches to it (its function ``attach``)."""
 
+HEADS = ("logits", "fused")
+"""Where logprobs and entropies come from: the trainer's own forward pass, or hidden states."""
+
 
 def attach(
     trainer: Any,
@@ -29,6 +32,7 @@ def attach(
     method: str | None = None,
     config: Mapping[str, Any] | None = None,
     on_alert: Callable[[Alert], object] | None = None,
+    head: str = "logits",
 ) -> Handle:
     """Record a trainer's tokens into the run folder ``path``, and steer its entropy where a control is given.
 
@@ -50,6 +54,9 @@ def attach(
         method: label of the run; None: from the control, ``baseline`` without one.
         config: further JSON data for the run's config.
         on_alert: called with each new `Alert` of this rank's steps, as `Recorder` does.
+        head: where logprobs and entropies come from. ``logits``: the trainer's own forward pass. ``fused``:
+            hidden states, a chunk of tokens at a time, with logits in float32, so that those of all tokens
+            never exist; for models whose output embedding is a plain linear layer.
 
     Returns:
         A ``Handle`` with ``detach()``, ``recorder``, ``control`` and ``notes``; usable with ``with``.
@@ -58,6 +65,8 @@ def attach(
         InvalidInputError: a trainer without an adapter, one that is attached already, or a setting of the
             trainer or the control that does not go together with the other; the message says the way out.
     """
+    if head not in HEADS:
+        raise InvalidInputError(f"attach: head={head!r} is unknown; choose one of {', '.join(HEADS)}")
     adapter = _adapter_of(trainer)
     return adapter.attach(
         trainer,
@@ -68,6 +77,7 @@ def attach(
         method=method,
         config=dict(config or {}),
         on_alert=on_alert,
+        head=head,
     )
 
 

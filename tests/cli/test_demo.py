@@ -46,6 +46,12 @@ def test_other_settings_in_the_same_folder_are_one_clear_error(demo):
     assert "steps 2 instead of 3" in done.stderr
 
 
+def test_an_unknown_head_is_one_clear_error(tmp_path):
+    done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo"), "--head", "both"])
+    assert done.exit_code == 2
+    assert "head is 'both': choose one of logits, fused" in done.stderr
+
+
 def test_without_torch_the_command_that_installs_it_is_named(monkeypatch, tmp_path):
     real = importlib.util.find_spec
     monkeypatch.setattr(

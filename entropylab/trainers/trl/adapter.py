@@ -14,6 +14,8 @@ from ..handle import Handle
 from .attachment import TRLAttachment
 from .checks import check_trainer
 from .controls import check_control
+from .fused_head import FusedHead
+from .head_checks import check_fused
 from .settings import TrainerSettings, describe, label_of, read_settings
 from .settled import Settled, settle
 
@@ -36,6 +38,7 @@ def attach(
     method: str | None,
     config: dict[str, Any],
     on_alert: Callable[[Alert], object] | None = None,
+    head: str = "logits",
 ) -> Handle:
     """Attach to a GRPO trainer; see `entropylab.attach`."""
     _check_kind(trainer)
@@ -44,9 +47,10 @@ def attach(
     if control is not None:
         check_control(control, settings)
     settled = settle(control, select_by, settings)
+    fused = _fused(trainer) if head == "fused" else None
     _say(settled, settings)
     label = label_of(control) if method is None else method
-    recorded = {**describe(trainer, settings, settled), **config}
+    recorded = {**describe(trainer, settings, settled), "head": head, **config}
 
     def open_recorder() -> Recorder:
         return Recorder(
@@ -59,7 +63,12 @@ def attach(
             on_alert=on_alert,
         )
 
-    return Handle(TRLAttachment(trainer, settings, settled, open_recorder))
+    return Handle(TRLAttachment(trainer, settings, settled, open_recorder, fused))
+
+
+def _fused(trainer: Any) -> FusedHead:
+    check_fused(trainer)
+    return FusedHead(trainer)
 
 
 def _check_kind(trainer: Any) -> None:

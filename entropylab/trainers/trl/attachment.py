@@ -15,6 +15,7 @@ from ...losses.policy_loss import PolicyLoss
 from .advantages import changed_advantages
 from .choosing import Chooser
 from .evaluations import Evaluations, total_reward
+from .fused_head import FusedHead
 from .micro_batch import Forward, MicroBatch, as_forward, micro_batch, to_host
 from .rollouts import Rollouts, step_of
 from .seam import ForwardDone, LateAdvantages, stop, swap_class
@@ -37,9 +38,11 @@ class TRLAttachment:
         settings: TrainerSettings,
         settled: Settled,
         open_recorder: Callable[[], Recorder],
+        fused_head: FusedHead | None = None,
     ) -> None:
         self._trainer, self._settings = trainer, settings
         self.control, self.notes = settled.control, settled.notes
+        self.fused_head = fused_head
         self._open_recorder = open_recorder
         self.recorder = open_recorder()
         self.evaluations = Evaluations(trainer)

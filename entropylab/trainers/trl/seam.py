@@ -55,7 +55,9 @@ class Seam:
         return self._entropylab.rollouts.pinned(batch)
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)  # type: ignore[misc]
+        fused = self._entropylab.fused_head
+        forward = super()._get_per_token_logps_and_entropies if fused is None else fused  # type: ignore[misc]
+        found = forward(*args, **kwargs)
         self._entropylab.note_forward(found)
         return found
 

@@ -25,12 +25,11 @@ def train(folder: Path, options: dict) -> None:
         evaluate=True,
         eval_strategy="steps",
         eval_steps=2,
-        ddp_find_unused_parameters=False,
-        **options["settings"],
+        **({"ddp_find_unused_parameters": False} | options["settings"]),
     )
     watcher = watch(trainer)
     control = from_dict(options["control"])
-    with el.attach(trainer, folder / "run", control=control):
+    with el.attach(trainer, folder / "run", control=control, head=options.get("head", "logits")):
         trainer.train()
     rank = trainer.accelerator.process_index
     kept = [

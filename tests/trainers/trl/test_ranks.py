@@ -34,6 +34,11 @@ CASES: dict[str, dict[str, Any]] = {
         "control": el.KLCov(fraction=0.2, beta=0.5),
         "settings": {"num_iterations": 2, "max_steps": 4},
     },
+    "clip_fused": {
+        "control": el.ClipCov.top(0.1),
+        "settings": {"max_steps": 2, "ddp_find_unused_parameters": True},
+        "head": "fused",
+    },
 }
 
 
@@ -41,10 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two ranks have trained every case, in a folder each."""
     folder = tmp_path_factory.mktemp("ranks")
-    options = {
-        name: {"control": to_dict(case["control"]), "settings": case["settings"]}
-        for name, case in CASES.items()
-    }
+    options = {name: {**case, "control": to_dict(case["control"])} for name, case in CASES.items()}
     for name in CASES:
         (folder / name).mkdir()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

@@ -57,6 +57,7 @@ def make_trainer(
     evaluate: bool = False,
     dtype: torch.dtype = torch.float32,
     model_settings: dict[str, Any] | None = None,
+    peft_config: Any = None,
     **settings: Any,
 ) -> GRPOTrainer:
     """A trainer on the CPU that reports nowhere; ``settings`` are those of GRPOConfig."""
@@ -91,6 +92,7 @@ def make_trainer(
         train_dataset=data,
         eval_dataset=data.select(range(4)) if evaluate else None,
         processing_class=tokenizer,
+        **({} if peft_config is None else {"peft_config": peft_config}),
     )
 
 

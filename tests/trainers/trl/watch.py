@@ -26,6 +26,7 @@ class Watch(TrainerCallback):
     """Keeps every update of a trainer whose gradients are not clipped (max_grad_norm=0)."""
 
     trainer: Any
+    model_settings: dict[str, Any] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
     bonus: float = 0.0
 
@@ -43,15 +44,15 @@ class Watch(TrainerCallback):
         kept = [
             torch.zeros_like(p) if g is None else g for g, p in zip(kept, model.parameters(), strict=True)
         ]
-        bare = make_model().to(model.dtype)
+        bare = make_model(**self.model_settings).to(model.dtype)
         bare.load_state_dict(model.state_dict())
         start = (state.global_step * args.gradient_accumulation_steps) % args.steps_per_generation
         pieces = self.trainer._buffered_inputs[start : start + args.gradient_accumulation_steps]
         self.updates.append(Update(state.global_step, bare, kept, [dict(p) for p in pieces], self.bonus))
 
 
-def watch(trainer: Any) -> Watch:
-    """Watch a trainer."""
-    watcher = Watch(trainer)
+def watch(trainer: Any, **model_settings: Any) -> Watch:
+    """Watch a trainer of a `make_model` with these settings."""
+    watcher = Watch(trainer, model_settings)
     trainer.add_callback(watcher)
     return watcher
