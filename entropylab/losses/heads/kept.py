@@ -41,12 +41,13 @@ def add_from_kept_(
     kept: Kept,
     entropy: Tensor,
     by_logprob: Tensor,
-    by_entropy: Tensor,
+    by_entropy: Tensor | None,
 ) -> None:
     """Add the gradient of ``rows`` int64 [n] with what is ``kept`` of them; by chunks, all else [n]."""
     kernels = row_kernels(head, states.device)
     for start in range(0, len(rows), head.chunk_rows):
         place = slice(start, start + head.chunk_rows)
-        slopes = RowSlopes(targets[place], entropy[place], by_logprob[place], by_entropy[place])
+        h = None if by_entropy is None else by_entropy[place]
+        slopes = RowSlopes(targets[place], entropy[place], by_logprob[place], h)
         found = kernels.gradient_of_kept(head, kept.exponentials[place], kept.log_total[place], slopes)
         gradient.add_(head, rows[place], states[rows[place]].to(head.weight.dtype), found)

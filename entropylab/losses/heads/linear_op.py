@@ -100,15 +100,20 @@ class _LogprobEntropy(torch.autograd.Function):
         exponentials, log_total = (None, None) if kept is None else (kept.exponentials, kept.log_total)
         ctx.save_for_backward(states, weight, bias, exponentials, log_total, stats.entropy)
         ctx.call = call
+        ctx.set_materialize_grads(False)
         return stats.logprobs, stats.entropy
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of the rows, with the logits made again or from the kept exponentials."""
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The gradient of the rows, with the logits made again or from the kept exponentials.
+
+        An output that no loss reads has none, which saves a pass over the logits.
+        """
         states, weight, bias, exponentials, log_total, entropy = ctx.saved_tensors
         call: _Call = ctx.call
-        by_logprob, by_entropy = gradients
+        by_entropy = gradients[1]
+        by_logprob = torch.zeros_like(entropy) if gradients[0] is None else gradients[0]
         head = make_head(states, weight, bias, call.settings)
         total = HeadGradient.zeros(head, states, ctx.needs_input_grad[:3])
         if exponentials is None:
@@ -117,7 +122,10 @@ class _LogprobEntropy(torch.autograd.Function):
                 states,
                 call.tokens,
                 call.rows,
-                coefficients=lambda place, _: (by_logprob[place], by_entropy[place]),
+                coefficients=lambda place, _: (
+                    by_logprob[place],
+                    None if by_entropy is None else by_entropy[place],
+                ),
                 gradient=total,
             )
         else:
