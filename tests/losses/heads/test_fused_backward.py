@@ -155,7 +155,7 @@ def test_gradcheck(surrogate, name, make_head, fused):
         return fused(point, surrogate, SMOOTH[name], chunk_rows=4).loss
 
     leaves = (head.hidden, head.weight, head.bias)
-    assert torch.autograd.gradcheck(lambda *given: _Again.apply(call, *given), leaves, atol=1e-6)
+    assert torch.autograd.gradcheck(lambda *given: _Again.apply(call, *given), leaves, fast_mode=True)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -136,7 +136,7 @@ def test_what_is_missing(make_head, fused):
 
 
 def test_all_rows_in_chunks(make_head, fused, memory):
-    head = make_head(4, 128, 8, 900, dtype=torch.float32, scale=0.3)
+    head = make_head(4, 64, 8, 900, dtype=torch.float32, scale=0.3)
     with memory() as seen:
         fused(head, el.PPOClip(), el.KLPenalty(0.1, "reverse_kl"), chunk_rows=32).loss.backward()
     assert seen.largest <= 32 * 900

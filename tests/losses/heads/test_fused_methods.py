@@ -8,6 +8,7 @@ import torch
 import entropylab as el
 
 REDUCTIONS = ("token_mean", "seq_mean_token_mean", "seq_mean_token_sum", "token_sum")
+DENOMINATORS = {"token_mean": (None, 37.5), "seq_mean_token_mean": (None,), "token_sum": (torch.tensor(91),)}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 SEQUENCES = {
@@ -25,7 +26,7 @@ SEQUENCES = {
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_every_row(method, reduction, make_head, fused, exact, agree):
     head = make_head()
-    for denominator in (37.5,) if reduction == "token_sum" else (None, torch.tensor(37.5)):
+    for denominator in DENOMINATORS.get(reduction, (2.5,)):
         shared = {"reduction": reduction, "denominator": denominator, "seed": 3, "step": 5}
         mine = fused(head, method.surrogate, method.control, **shared)
         theirs = exact.loss(head, method.surrogate, method.control, **shared)

@@ -7,7 +7,7 @@ import torch
 
 import entropylab as el
 
-N, V, CHUNK = 512, 2000, 32
+N, V, CHUNK = 256, 900, 64
 CONTROLS = {
     "none": None,
     "bonus": el.EntropyBonus(0.1),
