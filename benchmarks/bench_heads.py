@@ -27,7 +27,7 @@ import entropylab as el
 B, T, D, V = 8, 256, 1024, 32768
 BONUS = 5e-3
 CHUNK = 512
-ROUNDS = 3
+ROUNDS = 2
 MIB = 1 << 20
 
 Statistics = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
