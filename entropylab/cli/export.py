@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from entropylab.record.tables import FileFormat, TableName
+from entropylab.record.table_names import FileFormat, TableName
 
 from .output import print_json, say
 from .sources import Json

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -13,26 +12,11 @@ import pyarrow.parquet as pq
 
 from ..errors import UnknownNameError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS, arrow_schema
+from .table_names import FileFormat, TableName
 from .writer import PARQUET_OPTIONS, parquet_options, replace_file
 
 if TYPE_CHECKING:
     from .reader import Run
-
-
-class TableName(StrEnum):
-    """A table of a run."""
-
-    TOKENS = "tokens"
-    RESPONSES = "responses"
-    STEPS = "steps"
-    EVALUATIONS = "evaluations"
-
-
-class FileFormat(StrEnum):
-    """A format of one file, named as its usual ending."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
 
 
 def file_format(path: Path, asked: FileFormat | None = None) -> FileFormat:

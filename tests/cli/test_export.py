@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from entropylab.cli.main import app
-from entropylab.record.tables import TableName
+from entropylab.record.table_names import TableName
 
 
 @pytest.fixture
