@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...errors import InvalidInputError
 from ..backend import torch
-from . import torch_rows
+from . import compiled_rows, torch_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .rows import Folded, RowGradient, RowSlopes
 
 VARIABLE = "ENTROPYLAB_ROW_KERNELS"
-"""Of the environment: ``torch`` or ``triton`` whatever the device is."""
+"""Of the environment: ``torch``, ``compiled`` or ``triton`` whatever the device is."""
 
 
 class RowKernels(Protocol):
@@ -69,10 +69,12 @@ class RowKernels(Protocol):
 
 
 def row_kernels(head: Head, device: torch.device) -> RowKernels:
-    """Triton for fp32 logits on CUDA where it is installed, pure torch otherwise."""
+    """Triton for fp32 logits on CUDA where it is installed, pure torch else; compiled where asked for."""
     asked = os.environ.get(VARIABLE) or ("triton" if device.type == "cuda" else "torch")
-    if asked not in ("torch", "triton"):
-        raise InvalidInputError(f"{VARIABLE}={asked!r} is neither 'torch' nor 'triton'")
+    if asked not in ("torch", "compiled", "triton"):
+        raise InvalidInputError(f"{VARIABLE}={asked!r} is none of 'torch', 'compiled' and 'triton'")
+    if asked == "compiled":
+        return compiled_rows
     if asked == "torch" or head.wide != torch.float32:
         return torch_rows
     return _triton_rows() or torch_rows

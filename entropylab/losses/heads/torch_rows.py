@@ -77,8 +77,8 @@ def gradient_(
 ) -> RowGradient:
     """∂L/∂(W x + bias) of folded rows, in one of the two matrices."""
     logits, exponentials = memory
-    by_cap = _cap_slope(head, logits, peak)
-    g, h = _by_product(head, slopes)
+    by_cap = cap_slope(head, logits, peak)
+    g, h = by_product(head, slopes)
     inverse = torch.exp(-log_total)
     if h is None:
         by_logits = exponentials.mul_((-g * inverse).unsqueeze(1))
@@ -86,7 +86,7 @@ def gradient_(
         slope = (-h * inverse).unsqueeze(1)
         level = (-(g + h * (slopes.entropy - log_total)) * inverse).unsqueeze(1)
         by_logits = torch.addcmul(level, logits, slope, out=logits).mul_(exponentials)
-    _add_targets_(by_logits, slopes.targets, g)
+    add_targets_(by_logits, slopes.targets, g)
     if by_cap is not None:
         by_logits.mul_(by_cap)
     return only_active(by_logits, slopes.active)
@@ -94,7 +94,7 @@ def gradient_(
 
 def gradient_of_kept(head: Head, exponentials: Tensor, log_total: Tensor, slopes: RowSlopes) -> RowGradient:
     """∂L/∂(W x + bias) from ``exponentials`` [n, V] of a head without soft cap."""
-    g, h = _by_product(head, slopes)
+    g, h = by_product(head, slopes)
     e, share = exponentials.to(head.wide), torch.exp(-log_total)
     if h is None:
         by_logits = e * (-g * share).unsqueeze(1)
@@ -102,24 +102,25 @@ def gradient_of_kept(head: Head, exponentials: Tensor, log_total: Tensor, slopes
         by_logits = torch.xlogy(e, e).mul_((-h * share).unsqueeze(1))
         level = (g + h * (slopes.entropy - log_total)) * share
         by_logits.addcmul_(e, level.unsqueeze(1), value=-1.0)
-    _add_targets_(by_logits, slopes.targets, g)
+    add_targets_(by_logits, slopes.targets, g)
     return only_active(by_logits, slopes.active)
 
 
-def _cap_slope(head: Head, logits: Tensor, peak: Tensor) -> Tensor | None:
+def cap_slope(head: Head, logits: Tensor, peak: Tensor) -> Tensor | None:
     """1 - (c-capped logit / c)², the slope of the cap, from z - peak [n, V]; None without a cap."""
     if head.softcap is None:
         return None
     return (logits + peak.unsqueeze(1)).mul_(head.temperature / head.softcap).square_().neg_().add_(1.0)
 
 
-def _by_product(head: Head, slopes: RowSlopes) -> tuple[Tensor, Tensor | None]:
+def by_product(head: Head, slopes: RowSlopes) -> tuple[Tensor, Tensor | None]:
     """g and h by the slope of the temperature."""
     by_entropy = slopes.by_entropy
     return slopes.by_logprob / head.temperature, None if by_entropy is None else by_entropy / head.temperature
 
 
-def _add_targets_(by_logits: Tensor, targets: Tensor, g: Tensor) -> None:
+def add_targets_(by_logits: Tensor, targets: Tensor, g: Tensor) -> None:
+    """Add g [n] in the columns ``targets`` [n] that there are."""
     added = torch.where(targets >= 0, g, 0.0).unsqueeze(1)
     by_logits.scatter_add_(1, targets.clamp(min=0).unsqueeze(1), added)
 

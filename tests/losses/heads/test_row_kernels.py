@@ -60,7 +60,7 @@ def test_the_environment_decides(monkeypatch):
     monkeypatch.setenv(choice.VARIABLE, "torch")
     assert choice.row_kernels(a_head(), CUDA) is torch_rows
     monkeypatch.setenv(choice.VARIABLE, "cuda")
-    with pytest.raises(InvalidInputError, match="neither 'torch' nor 'triton'"):
+    with pytest.raises(InvalidInputError, match="none of 'torch'"):
         choice.row_kernels(a_head(), CUDA)
 
 
