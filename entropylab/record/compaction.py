@@ -6,13 +6,13 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import IO, Literal
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import EntropylabError, RecorderError, RunFormatError
-from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS, Column, arrow_schema
+from ..schema import Column, arrow_schema
 from .files import Location, delete_files, drop_empty_folders
 from .history import Evaluation
 from .marker import FileRef, Marker
@@ -20,16 +20,13 @@ from .paths import COMPACTED, EVALUATIONS, MARKERS, RESPONSES, TOKENS, step_fold
 from .reader import open_run
 from .remote import RemotePath
 from .row_files import Rows, stream_rows
+from .row_places import COLUMNS, Kind
 from .run_info import read_json
 from .snapshot import ROWS_KEY, Snapshot, SnapshotReader, evaluation_of, read_table
 from .writer import parquet_options, replace_file, write_parquet
 
 ROWS_PER_FILE = 4_000_000
 """A merged file ends after the step that reaches this many rows (about 80 MB)."""
-
-Kind = Literal["tokens", "responses"]
-
-_COLUMNS: dict[Kind, tuple[Column, ...]] = {"tokens": TOKEN_COLUMNS, "responses": RESPONSE_COLUMNS}
 
 MARKER_TABLE: tuple[Column, ...] = (
     Column("step", pa.int32(), "step", "the trainer's own step"),
@@ -118,7 +115,7 @@ def _merged_keys(folder: Location) -> set[tuple[int, int, int]]:
 def _merge_rows(folder: Location, markers: Sequence[Marker]) -> list[Marker]:
     """Write and verify the merged token and response files; the markers with their new places."""
     moved = list(markers)
-    for kind in _COLUMNS:
+    for kind in COLUMNS:
         for part in _parts(moved, kind):
             name = _part_name(kind, part)
             _write_part(folder, name, part, kind)
@@ -166,14 +163,14 @@ def _moved(marker: Marker, kind: Kind, name: str) -> Marker:
 
 
 def _write_part(folder: Location, name: str, part: Sequence[Marker], kind: Kind) -> None:
-    schema = arrow_schema(_COLUMNS[kind])
+    schema = arrow_schema(COLUMNS[kind])
     options = parquet_options(schema)
     rows = options.pop("row_group_size")
 
     def write(file: IO[bytes]) -> None:
         with pq.ParquetWriter(file, schema, **options) as writer:
             waiting: list[pa.RecordBatch] = []
-            for batch in stream_rows(folder, [_rows(m, kind) for m in part], _COLUMNS[kind], None):
+            for batch in stream_rows(folder, [_rows(m, kind) for m in part], COLUMNS[kind], None):
                 waiting.append(batch)
                 if sum(b.num_rows for b in waiting) >= rows:
                     writer.write_table(pa.Table.from_batches(waiting).cast(schema), row_group_size=rows)
@@ -186,8 +183,8 @@ def _write_part(folder: Location, name: str, part: Sequence[Marker], kind: Kind)
 
 def _verify_part(folder: Location, name: str, part: Sequence[Marker], kind: Kind) -> None:
     """`RunFormatError` unless the merged file holds the rows of the originals, bit by bit and in order."""
-    originals = stream_rows(folder, [_rows(m, kind) for m in part], _COLUMNS[kind], None)
-    copies = stream_rows(folder, [_rows(_moved(m, kind, name), kind) for m in part], _COLUMNS[kind], None)
+    originals = stream_rows(folder, [_rows(m, kind) for m in part], COLUMNS[kind], None)
+    copies = stream_rows(folder, [_rows(_moved(m, kind, name), kind) for m in part], COLUMNS[kind], None)
     if not _same_rows(originals, copies):
         raise RunFormatError(f"{folder / name}: differs from what it was merged from; nothing was deleted")
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import RunFormatError
-from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
+from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS, Column
 from .files import Location
 from .marker import Marker
 from .row_files import open_parquet
 
 Kind = Literal["tokens", "responses"]
-COLUMNS = {"tokens": TOKEN_COLUMNS, "responses": RESPONSE_COLUMNS}
+COLUMNS: dict[Kind, tuple[Column, ...]] = {"tokens": TOKEN_COLUMNS, "responses": RESPONSE_COLUMNS}
+"""Columns of each kind of rows."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def gradient_(
 ) -> RowGradient:
     """∂L/∂(W x + bias) of folded rows, in the memory of the logits."""
     (logits,) = memory
-    by_cap = None if head.softcap is None else cap_slope(head, logits, torch.zeros_like(peak))
+    by_cap = cap_slope(head, logits)
     g, h = by_product(head, slopes)
     level = -(g if h is None else g + h * slopes.entropy)
     if h is None:

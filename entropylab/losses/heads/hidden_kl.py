@@ -8,7 +8,7 @@ from ..backend import torch
 from ..row_kl import row_kl
 from .gradient import HeadGradient
 from .head import Head, HeadSettings, make_head
-from .torch_rows import only_active, write_logits
+from .torch_rows import cap_slope, only_active, write_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,8 +95,9 @@ def chunk_kl(
         (one, _logits(one, given[rows])) for one, given in zip(pair, (states, ref_states), strict=True)
     )
     value, gradient = row_kl(logits, ref_logits.to(logits.dtype), direction)
-    if head.softcap is not None:
-        gradient.mul_(logits.mul_(head.temperature / head.softcap).square_().neg_().add_(1.0))
+    slope = cap_slope(head, logits)
+    if slope is not None:
+        gradient.mul_(slope)
     return value, gradient.mul_(1.0 / head.temperature)
 
 

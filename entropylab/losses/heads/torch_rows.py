@@ -77,7 +77,7 @@ def gradient_(
 ) -> RowGradient:
     """∂L/∂(W x + bias) of folded rows, in one of the two matrices."""
     logits, exponentials = memory
-    by_cap = cap_slope(head, logits, peak)
+    by_cap = cap_slope(head, logits, peak.unsqueeze(1))
     g, h = by_product(head, slopes)
     inverse = torch.exp(-log_total)
     if h is None:
@@ -106,11 +106,11 @@ def gradient_of_kept(head: Head, exponentials: Tensor, log_total: Tensor, slopes
     return only_active(by_logits, slopes.active)
 
 
-def cap_slope(head: Head, logits: Tensor, peak: Tensor) -> Tensor | None:
+def cap_slope(head: Head, logits: Tensor, peak: Tensor | float = 0.0) -> Tensor | None:
     """1 - (c-capped logit / c)², the slope of the cap, from z - peak [n, V]; None without a cap."""
     if head.softcap is None:
         return None
-    return (logits + peak.unsqueeze(1)).mul_(head.temperature / head.softcap).square_().neg_().add_(1.0)
+    return (logits + peak).mul_(head.temperature / head.softcap).square_().neg_().add_(1.0)
 
 
 def by_product(head: Head, slopes: RowSlopes) -> tuple[Tensor, Tensor | None]:
