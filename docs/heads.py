@@ -28,6 +28,9 @@ OPERATIONS = {
     "ours, one pass 512": 6,
     "ours, one pass, Clip-Cov": 6,
     "ours, one pass, KL-Cov": 6,
+    "ours, one pass, compiled": 6,
+    "ours, one pass, compiled 512": 6,
+    "ours, one pass, compiled 768": 6,
     "ours, op, made again": 8,
     "ours, op, kept": 6,
 }
