@@ -35,6 +35,14 @@ class RunFormatError(EntropylabError, ValueError):
     """A file that is foreign, newer than this version, truncated or inconsistent."""
 
 
+class FileChangedError(RunFormatError):
+    """A file of a run was replaced while it was read, so that what was read of it cannot be used."""
+
+
+class EngineError(EntropylabError, RuntimeError):
+    """Work could not be done on the workers: they died, or there is no cluster at the address."""
+
+
 class RecorderError(EntropylabError, RuntimeError):
     """The recorder could not write, or was used out of order."""
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ..schema import SUMMARY_COLUMNS, Column
 from .marker import Marker, UpdateSummary
-from .summary import Partial, Row, finish, quadrants, top_means
+from .summary import Partial, Row, finish
 
 METRIC_PREFIX = "metrics/"
 
@@ -24,16 +24,17 @@ def exact_rows_of(marker: Marker) -> ExactRows:
     return {None: marker.top_means, **{u.update: u.exact for u in marker.updates}}
 
 
-def exact_rows_from_tokens(tokens: pa.Table) -> ExactRows:
-    """The same from all token rows of a step: columns update, logprob, advantage, covariance, selected."""
-    update, *values = (
-        tokens[name].to_numpy() for name in ("update", "logprob", "advantage", "covariance", "selected")
-    )
-    rows: dict[int | None, Row] = {None: top_means(values[2])}
-    for u in np.unique(update):
-        arrays = [x[update == u] for x in values]
-        rows[int(u)] = {**top_means(arrays[2]), **quadrants(*arrays)}
-    return rows
+_WHOLE_STEP = "step"
+
+
+def exact_to_json(rows: ExactRows) -> dict[str, Row]:
+    """Exact rows with keys of strings."""
+    return {_WHOLE_STEP if update is None else str(update): row for update, row in rows.items()}
+
+
+def exact_from_json(value: Mapping[str, Row]) -> ExactRows:
+    """The rows of `exact_to_json`; ValueError for other keys."""
+    return {None if key == _WHOLE_STEP else int(key): row for key, row in value.items()}
 
 
 def update_rows(markers: Sequence[Marker], exact: ExactRows) -> list[dict[str, object]]:
@@ -66,7 +67,7 @@ def step_row(markers: Sequence[Marker], exact: ExactRows) -> dict[str, object]:
         "n_updates": len(rows),
         "n_ranks": len(markers),
         **finish(merge_partials(s.partial for s in summaries)),
-        **_sum_rows(rows),
+        **sum_rows(rows),
         **exact.get(None, {}),
         **_metrics([s.metrics for s in summaries]),
     }
@@ -98,7 +99,7 @@ def _series(values: list[object], column: Column) -> pd.Series:
     return pd.Series(values, dtype="int64" if exact else "float64")
 
 
-def _sum_rows(rows: Sequence[Row]) -> Row:
+def sum_rows(rows: Sequence[Row]) -> Row:
     """Sums of counts and masses, None where one is missing; top means do not add up and are left out."""
     names = {name for row in rows for name in row if not name.startswith("top_mean")}
     total: Row = {}

@@ -16,14 +16,21 @@ import pyarrow as pa
 from ..errors import RunFormatError, RunNotFoundError, UnknownNameError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .arrays import whole_number
-from .exact_cache import ExactCache
 from .files import Location
-from .following import Places, follow_rows
+from .following import follow_rows
 from .history import Evaluation, first_steps
 from .identity import identity_of_records, identity_of_summary
 from .inventory import Inventory, take_inventory
 from .marker import Marker
-from .merging import ExactRows, exact_rows_from_tokens, exact_rows_of, step_row, summary_frame, update_rows
+from .merging import (
+    ExactRows,
+    exact_from_json,
+    exact_rows_of,
+    exact_to_json,
+    step_row,
+    summary_frame,
+    update_rows,
+)
 from .paths import MARKERS, RUN_FILE, location
 from .problem import Problem
 from .problems import find_problems
@@ -32,13 +39,13 @@ from .remote import RemotePath
 from .row_files import Rows
 from .row_places import COLUMNS, Kind, RowFile, row_files
 from .run_info import read_info
-from .snapshot import Snapshot, SnapshotReader
+from .snapshot import Snapshot, SnapshotReader, markers_of
+from .step_cache import EXACT, Stamps, StepCache
+from .step_source import StepSource, address_of, places
 from .summary_cache import Summary, SummaryCache
 from .verified_files import VerifiedFiles
 
 __all__ = ["Problem", "Run", "open_run", "open_runs"]
-
-_EXACT_COLUMNS = ("update", "logprob", "advantage", "covariance", "selected")
 
 
 class Run:
@@ -48,7 +55,7 @@ class Run:
         self.path: Location = location(path)
         self.info: dict[str, Any] = _read_run_file(self.path)
         self._snapshots = SnapshotReader(self.path)
-        self._cache = ExactCache(self.path)
+        self._cache = StepCache(self.path, EXACT)
         self._summaries = SummaryCache(self.path)
         self._records = RecordsCache(self.path)
         self._listed: Inventory | None = None
@@ -115,7 +122,7 @@ class Run:
 
     def stored_rows(self) -> int:
         """Token rows of the whole steps, from the markers alone."""
-        return sum(m.tokens.rows for m in _markers(self._snapshot(), None) if m.tokens)
+        return sum(m.tokens.rows for m in markers_of(self._snapshot(), None) if m.tokens)
 
     def tokens(
         self, steps: int | Iterable[int] | None = None, columns: Sequence[str] | None = None
@@ -128,8 +135,8 @@ class Run:
         wanted = _wanted(steps)
         snapshot = self._readable(wanted)
         _check_stored(snapshot, wanted, self.path)
-        rows = [Rows(m.step, m.rank, m.tokens) for m in _markers(snapshot, wanted) if m.tokens]
-        return follow_rows(self.path, rows, TOKEN_COLUMNS, columns, lambda: self._places("tokens"))
+        rows = [Rows(m.step, m.rank, m.tokens) for m in markers_of(snapshot, wanted) if m.tokens]
+        return follow_rows(self.path, rows, TOKEN_COLUMNS, columns, partial(places, self.path, "tokens"))
 
     def responses(self, steps: int | Iterable[int] | None = None) -> Iterator[pa.RecordBatch]:
         """Response rows by step and rank as record batches; columns: `schema.RESPONSE_COLUMNS`.
@@ -138,8 +145,8 @@ class Run:
         """
         wanted = _wanted(steps)
         snapshot = self._readable(wanted)
-        rows = [Rows(m.step, m.rank, m.responses) for m in _markers(snapshot, wanted) if m.responses]
-        return follow_rows(self.path, rows, RESPONSE_COLUMNS, None, lambda: self._places("responses"))
+        rows = [Rows(m.step, m.rank, m.responses) for m in markers_of(snapshot, wanted) if m.responses]
+        return follow_rows(self.path, rows, RESPONSE_COLUMNS, None, partial(places, self.path, "responses"))
 
     def row_files(self, kind: Kind = "tokens") -> list[RowFile]:
         """The Parquet files of the rows that count, for engines that read them as they are.
@@ -148,7 +155,7 @@ class Run:
         """
         if kind not in COLUMNS:
             raise UnknownNameError(f"kind must be 'tokens' or 'responses', got {kind!r}")
-        return row_files(self.path, _markers(self._readable(None), None), kind)
+        return row_files(self.path, markers_of(self._readable(None), None), kind)
 
     def sql(self, text: str) -> pd.DataFrame:
         """One SELECT over the views ``tokens``, ``responses``, ``steps`` and ``evaluations``, through DuckDB.
@@ -179,11 +186,6 @@ class Run:
         found = find_problems(self._snapshot(), verified)
         verified.save()
         return found
-
-    def _places(self, kind: str) -> Places:
-        """Where the rows of each (step, rank) lie now."""
-        markers = _markers(self._snapshots.take(), None)
-        return {(m.step, m.rank): ref for m in markers if (ref := getattr(m, kind)) is not None}
 
     def _inventory(self) -> Inventory:
         return self._listed or take_inventory(self.path)
@@ -225,27 +227,27 @@ class Run:
         rows: list[dict[str, object]] = []
         whole = sorted(snapshot.history.whole.items())
         for _, markers in whole:
-            exact = self._exact_rows(markers)
+            exact = self._exact_rows(markers, snapshot.inventory.stamps)
             rows += [step_row(markers, exact)] if by == "step" else update_rows(markers, exact)
         stored = [step for step, markers in whole if any(m.tokens for m in markers)]
         return Summary(summary_frame(rows, by), first_steps(snapshot.markers), stored)
 
-    def _exact_rows(self, markers: tuple[Marker, ...]) -> ExactRows:
+    def _exact_rows(self, markers: tuple[Marker, ...], stamps: Stamps) -> ExactRows:
         """Top means and quadrants: from the marker of one rank, from all token rows of several, or none."""
+        source = StepSource(address_of(self.path), markers)
         if len(markers) == 1:
             return exact_rows_of(markers[0])
-        if not all(m.all_tokens_stored for m in markers):
+        if not source.stored:
             return {}
-        return self._cache.get(markers, self._exact_from_tokens)
-
-    def _exact_from_tokens(self, markers: tuple[Marker, ...]) -> ExactRows:
-        rows = [Rows(m.step, m.rank, m.tokens) for m in markers if m.tokens]
+        known = self._cache.get(markers, stamps)
+        if known is not None:
+            return exact_from_json(known)
         try:
-            places = partial(self._places, "tokens")
-            batches = list(follow_rows(self.path, rows, TOKEN_COLUMNS, _EXACT_COLUMNS, places))
+            rows = source.exact()
         except RunFormatError:
             return {}  # problems() names the file; the merged moments do not need it
-        return exact_rows_from_tokens(pa.Table.from_batches(batches)) if batches else {}
+        self._cache.put(markers, stamps, exact_to_json(rows))
+        return rows
 
     def _readable(self, steps: set[int] | None) -> Snapshot:
         """A snapshot, with `RunFormatError` if a marker of the wanted steps cannot be read."""
@@ -336,11 +338,6 @@ def _check_stored(snapshot: Snapshot, wanted: set[int] | None, folder: Location)
         raise RunNotFoundError(
             f"{folder}: no token rows of the steps {absent[:10]}; token_steps() lists those there"
         )
-
-
-def _markers(snapshot: Snapshot, steps: set[int] | None) -> list[Marker]:
-    whole = sorted(snapshot.history.whole.items())
-    return [m for step, markers in whole if steps is None or step in steps for m in markers]
 
 
 def _concerns(path: str, steps: set[int] | None) -> bool:

@@ -42,6 +42,12 @@ class Snapshot:
     unreadable: tuple[Problem, ...]
 
 
+def markers_of(snapshot: Snapshot, steps: set[int] | None) -> list[Marker]:
+    """The markers of the whole steps, or of those of them that are wanted, by step and rank."""
+    whole = sorted(snapshot.history.whole.items())
+    return [m for step, markers in whole if steps is None or step in steps for m in markers]
+
+
 class SnapshotReader:
     """Takes snapshots of one folder; a file that has not changed is parsed once."""
 

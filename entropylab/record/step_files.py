@@ -17,7 +17,7 @@ from .marker import FileRef, Marker, UpdateSummary
 from .paths import MARKERS, RESPONSES, TOKENS, rank_file
 from .pieces import Piece
 from .run_info import now
-from .summary import Partial, quadrants, summarize, top_means
+from .summary import Partial, centre_of, quadrants, summarize, top_means
 from .token_sampling import TokenSampling
 from .writer import write_json, write_parquet
 
@@ -99,11 +99,14 @@ def summarize_update(update: int, pieces: Sequence[Piece], world_size: int) -> U
     for piece in pieces:
         partial = partial.merge(summarize(piece.tokens))
     metrics, nonfinite = _mean_metrics(pieces)
-    arrays = [_joined(pieces, name) for name in ("logprob", "advantage", "covariance", "selected")]
+    logprob, advantage, covariance, selected = (
+        _joined(pieces, name) for name in ("logprob", "advantage", "covariance", "selected")
+    )
+    quarters = quadrants(logprob, advantage, covariance, selected, centre_of(logprob, advantage))
     return UpdateSummary(
         update=update,
         partial=partial.merge(Partial(nonfinite_count=nonfinite)),
-        exact={**top_means(arrays[2]), **quadrants(*arrays)},
+        exact={**top_means(covariance), **quarters},
         metrics=metrics,
         covariance_set=find_covariance_set(pieces, world_size),
     )

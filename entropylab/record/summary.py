@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..schema import QUADRANTS, TOP_FRACTIONS, top_mean_column
+from .bit_counts import LowerCounts, UpperCounts, lower_counts, ordered_bits, top_sum
 from .moments import Moments
 
 LOG_RATIO_BOUND = 20.0
@@ -98,14 +99,31 @@ def summarize(tokens: TokenSet) -> Partial:
 def top_means(covariance: np.ndarray) -> Row:
     """Mean of the k = ceil(fraction · n) highest covariances for each of `schema.TOP_FRACTIONS`.
 
+    Of the values in fp32, as they are stored; each sum is rounded once, whatever the order of the values.
     None for an empty set or one with a value that is not finite.
     """
-    x = np.asarray(covariance, dtype=np.float64)
-    if x.size == 0 or not np.isfinite(x).all():
-        return {top_mean_column(f): None for f in TOP_FRACTIONS}
-    first = {top_mean_column(f): x.size - top_count(f, x.size) for f in TOP_FRACTIONS}
-    x = np.partition(x, sorted(set(first.values())))
-    return {column: float(x[start:].mean()) for column, start in first.items()}
+    values = np.asarray(covariance, dtype=np.float32)
+    bits = ordered_bits(values)
+    upper = UpperCounts.of(values, bits)
+    return top_means_of(upper, lower_counts(bits, undecided_tops(upper)))
+
+
+def undecided_tops(upper: UpperCounts) -> set[int]:
+    """The upper halves whose lower counts `top_means_of` needs."""
+    return upper.undecided(_top_counts(upper.n)) if upper.n and upper.finite else set()
+
+
+def top_means_of(upper: UpperCounts, lower: LowerCounts) -> Row:
+    """`top_means` from counts."""
+    columns = [top_mean_column(f) for f in TOP_FRACTIONS]
+    if not upper.n or not upper.finite:
+        return dict.fromkeys(columns)
+    counts = _top_counts(upper.n)
+    return {column: top_sum(upper, lower, k) / k for column, k in zip(columns, counts, strict=True)}
+
+
+def _top_counts(n: int) -> list[int]:
+    return [top_count(f, n) for f in TOP_FRACTIONS]
 
 
 def top_count(fraction: float, n: int) -> int:
@@ -113,31 +131,45 @@ def top_count(fraction: float, n: int) -> int:
     return min(n, max(1, int(np.ceil(fraction * n * (1.0 - 1e-12)))))
 
 
-def quadrant_index(logprob: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+Centre = tuple[float, float]
+"""Mean logprob and mean advantage of a token set."""
+
+
+def centre_of(logprob: np.ndarray, advantage: np.ndarray) -> Centre | None:
+    """The centre of a token set; None where it is empty or a value is not finite."""
+    arrays = [np.asarray(x, dtype=np.float64) for x in (logprob, advantage)]
+    if arrays[0].size == 0 or not all(np.isfinite(x).all() for x in arrays):
+        return None
+    return float(arrays[0].mean()), float(arrays[1].mean())
+
+
+def quadrant_index(logprob: np.ndarray, advantage: np.ndarray, centre: Centre) -> np.ndarray:
     """Index into `schema.QUADRANTS` of each token; a value equal to its mean counts as high or above."""
     l, a = np.asarray(logprob, dtype=np.float64), np.asarray(advantage, dtype=np.float64)
-    return 2 * (l < l.mean()).astype(np.int64) + (a < a.mean()).astype(np.int64)
+    return 2 * (l < centre[0]).astype(np.int8) + (a < centre[1])
 
 
 def quadrants(
-    logprob: np.ndarray, advantage: np.ndarray, covariance: np.ndarray, selected: np.ndarray
+    logprob: np.ndarray,
+    advantage: np.ndarray,
+    covariance: np.ndarray,
+    selected: np.ndarray,
+    centre: Centre | None,
 ) -> Row:
     """Counts and covariance masses of the four quadrants, of all tokens and of the selected ones.
 
-    The centre is the mean over the tokens given, which should be the whole update. None where a value is
-    not finite.
+    ``centre``: of the whole update. None without one, or where a covariance is not finite.
     """
-    names = [f"{kind}_{q}" for q in QUADRANTS for kind in _QUADRANT_KINDS]
-    arrays = [np.asarray(x, dtype=np.float64) for x in (logprob, advantage, covariance)]
-    if arrays[0].size == 0 or not all(np.isfinite(x).all() for x in arrays):
-        return dict.fromkeys(names)
-    index = quadrant_index(arrays[0], arrays[1])
+    c = np.asarray(covariance, dtype=np.float64)
+    if centre is None or not np.isfinite(c).all():
+        return {f"{kind}_{q}": None for q in QUADRANTS for kind in _QUADRANT_KINDS}
+    index = quadrant_index(logprob, advantage, centre)
     row: Row = {}
     for i, q in enumerate(QUADRANTS):
         inside = index == i
         for kind, chosen in (("", inside), ("selected_", inside & selected)):
             row[f"{kind}count_{q}"] = int(np.count_nonzero(chosen))
-            row[f"{kind}mass_{q}"] = float(arrays[2][chosen].sum())
+            row[f"{kind}mass_{q}"] = float(c[chosen].sum())
     return row
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from entropylab.analysis.quadrants import quadrant_codes, quadrant_table
-from entropylab.record.summary import quadrant_index
+from entropylab.record.summary import centre_of, quadrant_index
 from entropylab.schema import QUADRANTS
 
 LOGPROBS = np.array([-0.1, -0.2, -3.0, -2.5, -0.4])
@@ -27,7 +27,7 @@ def test_counts_masses_and_means_by_hand():
 def test_the_same_quadrants_as_the_log():
     rng = np.random.default_rng(0)
     l, a = rng.normal(size=500), rng.choice([-1.0, 0.0, 1.0], 500)
-    assert np.array_equal(quadrant_codes(l - l.mean(), a - a.mean()), quadrant_index(l, a))
+    assert np.array_equal(quadrant_codes(l - l.mean(), a - a.mean()), quadrant_index(l, a, centre_of(l, a)))
 
 
 def test_a_value_at_its_mean_counts_as_above():

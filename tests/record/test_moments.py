@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from entropylab.record.moments import Moments, merge_moments
-from entropylab.record.summary import quadrant_index, top_count, top_means
+from entropylab.record.summary import centre_of, quadrant_index, top_count, top_means
 
 
 def test_against_scipy():
@@ -83,4 +83,4 @@ def test_top_means_by_hand():
 def test_quadrants_by_hand():
     logprob = np.array([-1.0, -1.0, -3.0, -3.0, -2.0])
     advantage = np.array([1.0, -1.0, 1.0, -1.0, 0.0])
-    assert quadrant_index(logprob, advantage).tolist() == [0, 1, 2, 3, 0]
+    assert quadrant_index(logprob, advantage, centre_of(logprob, advantage)).tolist() == [0, 1, 2, 3, 0]

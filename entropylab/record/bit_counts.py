@@ -1,0 +1,120 @@
+"""Exact order statistics of fp32 values from counts that merge.
+
+Ordered as the values are, the bits of an fp32 value have an upper and a lower half of 16. Values of one upper
+half share sign and exponent, so they are whole multiples of one unit, and their sum in fp64 is exact (up to
+2**29 of them): no result rests on the order of the values or on how they were split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+HALVES = 1 << 16
+"""How many values a half of the bits has."""
+
+_FIRST_FINITE, _FIRST_INFINITE = 0x0080, 0xFF80
+
+
+def ordered_bits(values: np.ndarray) -> np.ndarray:
+    """uint32 that order as the fp32 values do, -0 below 0; NaN at both ends."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    flip = (bits.view(np.int32) >> 31).view(np.uint32) | np.uint32(0x80000000)
+    return bits ^ flip
+
+
+def _value(upper: int, lower: np.ndarray) -> np.ndarray:
+    """The values in float64 of an upper half with lower halves."""
+    ordered = (np.uint32(upper << 16) | lower.astype(np.uint32)).astype(np.uint32)
+    negative = upper < HALVES // 2
+    bits = ~ordered if negative else ordered ^ np.uint32(0x80000000)
+    return bits.view(np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class UpperCounts:
+    """How many values have each upper half [65536], ascending, and the sum of those."""
+
+    count: np.ndarray
+    total: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, bits: np.ndarray) -> UpperCounts:
+        """Of values and their `ordered_bits`."""
+        upper = bits >> np.uint32(16)
+        count = np.bincount(upper, minlength=HALVES)
+        with np.errstate(invalid="ignore"):
+            return cls(count, np.bincount(upper, weights=values, minlength=HALVES))
+
+    @property
+    def n(self) -> int:
+        """Number of values."""
+        return int(self.count.sum())
+
+    @property
+    def finite(self) -> bool:
+        """Whether there is neither NaN nor infinity."""
+        return not (self.count[:_FIRST_FINITE].any() or self.count[_FIRST_INFINITE:].any())
+
+    def merge(self, other: UpperCounts) -> UpperCounts:
+        """Of the union of two disjoint sets."""
+        return UpperCounts(self.count + other.count, self.total + other.total)
+
+    def place(self, k: int) -> tuple[int, int]:
+        """The upper half of the k-th highest value, 1 <= k <= n, and how many of the k highest have it."""
+        above = np.cumsum(self.count[::-1])
+        index = int(np.searchsorted(above, k))
+        return HALVES - 1 - index, k - int(above[index] - self.count[::-1][index])
+
+    def undecided(self, counts: Iterable[int]) -> set[int]:
+        """The upper halves whose lower ones must be counted to know the k highest for every k."""
+        places = (self.place(k) for k in counts)
+        return {upper for upper, rest in places if rest < self.count[upper]}
+
+
+LowerCounts = Mapping[int, np.ndarray]
+"""By upper half: how many values have each lower half, int64 [65536], ascending."""
+
+
+def lower_counts(bits: np.ndarray, uppers: Iterable[int]) -> LowerCounts:
+    """Lower halves of the values with given upper halves, from `ordered_bits`."""
+    found = {}
+    for upper in uppers:
+        inside = bits[(bits >= np.uint32(upper << 16)) & (bits <= np.uint32((upper << 16) | 0xFFFF))]
+        found[upper] = np.bincount(inside & np.uint32(0xFFFF), minlength=HALVES)
+    return found
+
+
+def merge_lower(parts: Iterable[LowerCounts]) -> LowerCounts:
+    """Of the union of disjoint sets, counted for the same upper halves."""
+    return reduce(lambda a, b: {upper: a[upper] + b[upper] for upper in a}, parts)
+
+
+def top_sum(upper: UpperCounts, lower: LowerCounts, k: int) -> float:
+    """The sum of the k highest values, rounded once."""
+    place, rest = upper.place(k)
+    whole = upper.total[place + 1 :]
+    terms = whole[whole != 0].tolist()
+    if rest == upper.count[place]:
+        return math.fsum([*terms, float(upper.total[place])])
+    halves, taken = _highest(lower[place], rest)
+    return math.fsum([*terms, *(_value(place, halves) * taken).tolist()])
+
+
+def highest(upper: UpperCounts, lower: LowerCounts, k: int) -> float:
+    """The k-th highest value."""
+    place, rest = upper.place(k)
+    halves, _ = _highest(lower[place], rest)
+    return float(_value(place, halves[:1])[0])
+
+
+def _highest(count: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(lower halves, how many of the k highest have each), ascending."""
+    halves = np.flatnonzero(count)
+    above = np.cumsum(count[halves][::-1])[::-1]
+    taken = np.minimum(count[halves], k - (above - count[halves]))
+    return halves[taken > 0], taken[taken > 0]

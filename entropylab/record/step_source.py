@@ -1,0 +1,93 @@
+"""The rows of one step by the address of its run and its markers: what a worker needs to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from ..errors import FileChangedError
+from .exact_rows import COLUMNS, centres_of, chunks_of, exact_rows, twice
+from .files import Location, Stamp, stamp_of
+from .following import Places, follow_rows
+from .marker import Marker
+from .merging import ExactRows
+from .paths import location
+from .recompute import RankRows, recompute
+from .remote import RemotePath
+from .row_files import Rows
+from .row_places import COLUMNS as ROW_COLUMNS, Kind
+from .snapshot import SnapshotReader, markers_of
+
+
+def address_of(folder: Location) -> str:
+    """What `paths.location` turns into the folder again, in any process."""
+    return folder.url if isinstance(folder, RemotePath) else str(folder.absolute())
+
+
+@dataclass(frozen=True)
+class StepSource:
+    """One whole step of the run at ``address``, by the markers of its ranks."""
+
+    address: str
+    markers: tuple[Marker, ...]
+
+    def __str__(self) -> str:
+        return f"step {self.markers[0].step} of {location(self.address)}"
+
+    @property
+    def step(self) -> int:
+        """The step."""
+        return self.markers[0].step
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the step, stored or not."""
+        return sum(m.n_tokens for m in self.markers)
+
+    @property
+    def stored(self) -> bool:
+        """Whether every token is a row."""
+        return all(m.all_tokens_stored for m in self.markers)
+
+    def exact(self) -> ExactRows:
+        """Top means and quadrants from the token rows; the moments are the markers'."""
+        with self._unchanged("tokens"):
+            chunks = twice(lambda: chunks_of(self._rows("tokens", self.markers, COLUMNS)), self.n_tokens)
+            return exact_rows(chunks, lambda: centres_of(self.markers))
+
+    def recompute(self) -> tuple[tuple[Marker, ...], ExactRows]:
+        """The markers as the rows give them, and what does not merge over ranks."""
+        ranks = [
+            RankRows(m, partial(self._rows, "tokens", [m]), partial(self._rows, "responses", [m]))
+            for m in self.markers
+        ]
+        with self._unchanged("tokens", "responses"):
+            return recompute(ranks)
+
+    def _rows(self, kind: Kind, markers: Sequence[Marker], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        folder = location(self.address)
+        rows = [Rows(m.step, m.rank, ref) for m in markers if (ref := getattr(m, kind)) is not None]
+        return follow_rows(folder, rows, ROW_COLUMNS[kind], names, partial(places, folder, kind))
+
+    @contextmanager
+    def _unchanged(self, *kinds: Kind) -> Iterator[None]:
+        """Raises `FileChangedError` if a file of these rows was replaced or moved meanwhile."""
+        before = self._stamps(kinds)
+        yield
+        if self._stamps(kinds) != before:
+            raise FileChangedError(f"{self}: its files were replaced while they were read; read it again")
+
+    def _stamps(self, kinds: Sequence[Kind]) -> list[Stamp | None]:
+        folder = location(self.address)
+        refs = [getattr(m, kind) for m in self.markers for kind in kinds]
+        return [stamp_of(folder / ref.path) for ref in refs if ref is not None]
+
+
+def places(folder: Location, kind: Kind) -> Places:
+    """Where the rows of each (step, rank) lie now."""
+    markers = markers_of(SnapshotReader(folder).take(), None)
+    return {(m.step, m.rank): ref for m in markers if (ref := getattr(m, kind)) is not None}
