@@ -154,8 +154,10 @@ def _updates(run: Run, steps: int | Iterable[int] | None) -> Iterator[pd.DataFra
     chosen = run.token_steps()[:DEFAULT_STEPS] if steps is None else steps
     numbers = [int(chosen)] if isinstance(chosen, int | np.integer) else [int(step) for step in chosen]
     counts = run.steps(by="update").set_index(["step", "update"])["n_tokens"]
+    held = {s.step: s for s in run.step_sources() if any(m.tokens for m in s.markers)}
     for step in numbers:
-        frame = pa.Table.from_batches(list(run.tokens([step], COLUMNS))).to_pandas()
+        batches = held[step].rows("tokens", COLUMNS) if step in held else run.tokens([step], COLUMNS)
+        frame = pa.Table.from_batches(batches).to_pandas()
         for (_, update), rows in frame.groupby(["step", "update"], sort=True):
             whole = len(rows) == counts.get((step, update), -1) and np.isfinite(rows["covariance"]).all()
             yield rows if whole else None
