@@ -112,7 +112,7 @@ def main() -> None:
         rows = steps * ROWS_PER_STEP
         results[f"{rows:,} rows"] = {"bytes_per_row": round(size / rows, 2), **found}
         shutil.rmtree(folder)
-    keep("scale", results | {"ratios": _ratios(next(iter(results.values())))})
+    keep("scale", {"cores": os.cpu_count()} | results | {"ratios": _ratios(next(iter(results.values())))})
 
 
 def _ratios(found: dict[str, dict[str, float]]) -> dict[str, float]:
