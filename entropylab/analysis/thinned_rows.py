@@ -14,8 +14,8 @@ from ..record.step_source import StepSource
 from ..record.summary import top_count
 from ..record.token_sampling import TokenSampling
 
-MAX_ROWS = 8_000_000
-"""Most rows that are held, about 1 GB as a frame."""
+MAX_ROWS = 4_000_000
+"""Most rows that are held, about half a GB as a frame."""
 
 _TAIL = 0.02
 """What is kept in full of each end of the covariance, unless that is more than an eighth of the rows held."""
