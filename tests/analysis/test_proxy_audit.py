@@ -25,11 +25,8 @@ def write(folder, influence_of, *, steps=6, every=2, seed=0, entropy=True) -> el
         for step in range(steps):
             for update in range(2):
                 logprobs = -rng.exponential(0.8, (B, T)).astype(np.float32)
-                given = {
-                    "logprobs": logprobs,
-                    "advantages": rng.normal(size=B).astype(np.float32),
-                    "mask": mask,
-                }
+                advantages = rng.normal(size=B).astype(np.float32)
+                given = {"logprobs": logprobs, "advantages": advantages, "mask": mask}
                 given["entropy"] = rng.exponential(0.5, (B, T)).astype(np.float32) if entropy else None
                 covariance = (logprobs - logprobs.mean()) * (advantages - advantages.mean())[:, None]
                 selected = covariance >= np.sort(covariance.ravel())[-7]
