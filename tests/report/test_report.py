@@ -79,8 +79,7 @@ def test_light_and_dark_and_every_section_are_there(page):
     assert "currentColor" in page
 
 
-def test_the_summary_holds_the_numbers_of_the_analyses(runs, page):
-    findings = gather(runs)
+def test_the_summary_holds_the_numbers_of_the_analyses(findings, page):
     ends = findings.comparison.result.methods.set_index(["method", "metric"])["mean"]
     for method in ("baseline", "clip_cov"):
         assert f"{ends[(method, 'entropy_end')]:.2f}" in story(findings)[0]
@@ -92,8 +91,7 @@ def test_the_summary_holds_the_numbers_of_the_analyses(runs, page):
         assert "nan" not in sentence
 
 
-def test_limits_give_the_differences_and_claim_no_more(runs):
-    findings = gather(runs)
+def test_limits_give_the_differences_and_claim_no_more(findings):
     gaps = findings.comparison.result.differences.set_index("metric")
     accuracy = gaps.loc["accuracy_end"]
     text = limits(findings)
