@@ -10,7 +10,6 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-
 from typer.testing import CliRunner
 
 from entropylab.cli import dashboard, doctor

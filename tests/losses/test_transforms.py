@@ -76,7 +76,9 @@ def _same(first, second):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "row", [row for row in GRAPHS.values() if not COMPILER or row.key not in INDUCTOR], ids=lambda row: row.key
+    "row",
+    [row for row in GRAPHS.values() if not COMPILER or row.key not in INDUCTOR],
+    ids=lambda row: row.key,
 )
 def test_one_graph(row, tokens, loss_of):
     torch._dynamo.reset()

@@ -85,9 +85,7 @@ def check_same(left, right) -> None:
         pd.testing.assert_frame_equal(frame, right[name], check_exact=True)
 
 
-@pytest.mark.parametrize(
-    ("base", "world_size"), [("memory", 1), ("memory", 2), ("s3", 2)], indirect=["base"]
-)
+@pytest.mark.parametrize(("base", "world_size"), [("memory", 1), ("memory", 2), ("s3", 2)], indirect=["base"])
 def test_a_run_is_the_same_as_in_a_local_folder(base, tmp_path, batch, world_size):
     where = RemotePath(base) / "a/b"
     write(where.url, batch, range(3), world_size)
