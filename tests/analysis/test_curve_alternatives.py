@@ -14,7 +14,7 @@ from entropylab.errors import InsufficientDataError
 BY_NAME = {form.name: form for form in FORMS}
 
 
-def draw(truth, m=160, seed=0, rho=0.5, sd=0.01):
+def draw(truth, m=240, seed=0, rho=0.5, sd=0.01):
     rng = np.random.default_rng(seed)
     times = np.arange(m)
     entropy = 0.03 + 0.9 * np.exp(-times / 60)
