@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from rank_worker import run
+from rank_jobs import run
 
 from entropylab.errors import InvalidInputError, MissingInputError
 from entropylab.losses.candidates import Candidates, first_of, unpacked
