@@ -55,7 +55,9 @@ def test_a_command_runs(
     """And prints no line of more than 80 columns."""
     program, *arguments = shlex.split(command)
     assert program == "entropylab", f"the README shows {command!r}, which no test runs"
-    monkeypatch.chdir(request.getfixturevalue("few_runs" if arguments[0] == "report" else "checkout"))
+    monkeypatch.chdir(
+        request.getfixturevalue("few_runs" if arguments[0] in ("compare", "report") else "checkout")
+    )
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code in (0, 1), done.output
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception

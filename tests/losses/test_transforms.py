@@ -12,6 +12,8 @@ from entropylab.losses import blocks
 from entropylab.losses.collective import select_tokens
 from entropylab.losses.controls.clip_cov import ClipCov
 from entropylab.losses.controls.kl_cov import KLCov
+from entropylab.losses.controls.target_clip_cov import TargetClipCov
+from entropylab.losses.controls.target_kl_cov import TargetKLCov
 from entropylab.losses.covariance import token_covariance
 from entropylab.losses.interfaces import chooses_tokens
 from entropylab.losses.methods import METHODS
@@ -24,14 +26,21 @@ INDUCTOR = ("grpo", "clip_cov", "kl_cov_7b", "kl_cov_targeted")
 
 
 def _operations(setting):
-    """What of a row's surrogate or control decides its graph: classes, names, and which numbers are zero."""
-    fields = dataclasses.fields(setting) if setting is not None else ()
-    values = (getattr(setting, field.name) for field in fields)
-    return type(setting), *(v if isinstance(v, str | bool) else bool(v) for v in values)
+    """What of a row's surrogate or control decides its graph: class, names, and which numbers are zero.
+
+    A control that follows a target changes between steps; in the loss it is what it inherits from.
+    """
+    if setting is None:
+        return ()
+    kind = {TargetClipCov: ClipCov, TargetKLCov: KLCov}.get(type(setting), type(setting))
+    values = (getattr(setting, field.name) for field in dataclasses.fields(kind))
+    return kind, *(v if isinstance(v, str | bool) else bool(v) for v in values)
 
 
-GRAPHS = {(_operations(row.surrogate), _operations(row.control)): row for row in METHODS.values()}
-"""One row of each graph: the others differ from it in numbers alone."""
+GRAPHS = {}
+"""The first row of each graph: the others differ from it in numbers alone."""
+for _row in METHODS.values():
+    GRAPHS.setdefault((_operations(_row.surrogate), _operations(_row.control)), _row)
 COMPILER = shutil.which("g++") is not None
 
 
