@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import multiprocessing
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import plain_controls
 import pytest
@@ -196,8 +197,10 @@ def start_ranks():
             context.Process(target=run_rank, args=(of_job, folder, rank, len(jobs)), daemon=True)
             for rank in range(len(jobs))
         ]
-        for one in ranks:
-            one.start()
+        with pytest.MonkeyPatch.context() as patch:  # a dashboard's script may be there, to be run by each
+            patch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+            for one in ranks:
+                one.start()
         for one in ranks:
             one.join(timeout=300)
         errors = [path.read_text() for path in folder.glob("error-*.txt")]
