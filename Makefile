@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-faults test-trl test-verl test-browser dashboard sample-logs certify pictures commands check format bench clean
+.PHONY: help demo test test-all test-faults test-trl test-verl test-browser dashboard sample-logs certify pictures commands check format bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,7 +24,10 @@ demo: $(READY) ## train baseline, Clip-Cov and KL-Cov in minutes, then compare t
 	$(BIN)/entropylab demo --out runs/demo
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest -n 2 -m "not browser and not cuda"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda and not long"
+
+test-all: $(READY) ## run the tests, those that take a minute or more included
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda"
 
 test-faults: $(READY) ## kill, fill, flip and cut the recorder hundreds of times (minutes)
 	$(BIN)/python -m pytest tests/faults -n 2 -m "faults or not faults"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
+from typer.testing import CliRunner
+
+from entropylab.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -34,14 +39,29 @@ def test_a_snippet_runs(snippet: str, checkout: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.fixture
+def few_runs(tmp_path: Path) -> Path:
+    """A checkout in which start-a holds two of its nine runs."""
+    for name in ("baseline-s0", "clip_cov-s0"):
+        part = Path("sample_logs", "start-a", name)
+        shutil.copytree(ROOT / part, tmp_path / part)
+    return tmp_path
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUN_BY_CI])
-def test_a_command_runs(command: str, checkout: Path) -> None:
+def test_a_command_runs(
+    command: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And prints no line of more than 80 columns."""
     program, *arguments = shlex.split(command)
     assert program == "entropylab", f"the README shows {command!r}, which no test runs"
-    script = Path(sys.executable).with_name("entropylab")
-    result = subprocess.run([script, *arguments], cwd=checkout, capture_output=True, text=True)
-    assert result.returncode in (0, 1), result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.chdir(
+        request.getfixturevalue("few_runs" if arguments[0] in ("compare", "report") else "checkout")
+    )
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code in (0, 1), done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert max(map(cell_len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("target", sorted(RUN_BY_CI))

@@ -35,18 +35,30 @@ def said(page) -> str:
     return unescape(page.html).replace("\u00a0", " ")
 
 
+@pytest.fixture(scope="module")
+def opened() -> dict:
+    return {}
+
+
+@pytest.fixture
+def page_of(open_app, runs, opened):
+    """``page_of(view)``: the page as it is at first, opened once; treat as read-only."""
+
+    def find(view: str):
+        if view not in opened:
+            opened[view] = open_app(runs).go(view)
+        return opened[view]
+
+    return find
+
+
 @pytest.mark.parametrize("view", CHARTS)
-def test_a_page_shows_its_charts_and_raises_nothing(open_app, runs, view) -> None:
-    page = open_app(runs).go(view)
+def test_a_page_shows_its_charts_with_links_to_the_guide_and_raises_nothing(page_of, view) -> None:
+    page = page_of(view)
     assert page.exceptions == []
     assert page.sentences == []
     assert page.charts == CHARTS[view]
     assert "How to read this" in [box.label for box in page.test.expander]
-
-
-@pytest.mark.parametrize("view", CHARTS)
-def test_a_page_and_its_charts_link_to_its_section_of_the_guide(open_app, runs, view) -> None:
-    page = open_app(runs).go(view)
     title = {"what_if": "What-if"}.get(view, view.capitalize())
     assert guide.section(title) in [text.value for text in page.test.markdown]
     links = [text.value for text in page.test.caption if text.value.startswith("[Guide]")]
@@ -61,16 +73,16 @@ def test_the_guide_has_no_pictures_and_needs_no_runs(open_app, tmp_path) -> None
     assert "![" not in text
 
 
-def test_the_overview_opens_with_the_comparison(open_app, runs) -> None:
-    page = open_app(runs)
+def test_the_overview_opens_with_the_comparison(page_of, runs) -> None:
+    page = page_of("overview")
     compared = el.compare_runs(el.open_runs(runs / "start-a"))
     assert compared.summary().splitlines()[0] in said(page)
     last = el.open_run(runs / "start-a" / "baseline-s0").steps()["entropy_token_mean"].iloc[-1]
     assert f"<b>{last:.3f}</b>" in page.html
 
 
-def test_the_law_opens_with_the_fit(open_app, runs) -> None:
-    page = open_app(runs).go("law")
+def test_the_law_opens_with_the_fit(page_of, runs) -> None:
+    page = page_of("law")
     fit = fit_run(el.open_run(runs / "start-a" / "baseline-s0"))
     assert f"baseline-s0: {fit.summary().splitlines()[0]}" in said(page)
     assert f"<b>{fit.ceiling:.3f}</b>" in page.html
@@ -104,16 +116,16 @@ def test_the_law_stands_beside_other_shapes_on_request(open_app, runs) -> None:
     assert page.test.dataframe[0].value["name"].tolist() == found.to_frame()["name"].tolist()
 
 
-def test_the_tails_open_with_the_report(open_app, runs) -> None:
-    page = open_app(runs).go("tails")
+def test_the_tails_open_with_the_report(page_of, runs) -> None:
+    page = page_of("tails")
     report = analyze_run(el.open_run(runs / "start-a" / "baseline-s0"))
     assert report.summary().splitlines()[0] in said(page)
     for line in (*report.verdict, *report.explanations):
         assert line in said(page)
 
 
-def test_the_selection_opens_with_a_controlled_run(open_app, runs) -> None:
-    page = open_app(runs).go("selection")
+def test_the_selection_opens_with_a_controlled_run(page_of, runs) -> None:
+    page = page_of("selection")
     result = el.attribute(el.open_run(runs / "start-a" / "clip_cov-s0"))
     assert f"clip_cov-s0: {result.summary().splitlines()[1]}" in said(page)
 
@@ -149,5 +161,6 @@ def test_the_app_needs_no_torch(runs) -> None:
         "[test.switch_page(f'views/{v}.py').run() for v in ('law', 'tails', 'selection')];"
         "assert not test.exception; assert 'torch' not in sys.modules, 'torch was imported'"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(APP), str(runs)], capture_output=True, text=True)
+    command = [sys.executable, "-c", script, str(APP), str(runs / "other")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -68,7 +68,7 @@ def test_signs_that_would_not_show_are_made_visible() -> None:
     ],
 )
 def test_a_link_cannot_leave_the_roots_or_break_a_page(open_app, runs, query) -> None:
-    page = open_app(runs, query=query)
+    page = open_app(runs / "other", query=query)
     for view in VIEWS:
         page.go(view)
         assert page.exceptions == [], view

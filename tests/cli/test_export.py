@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+import entropylab as el
 from entropylab.cli.main import app
 from entropylab.record.table_names import TableName
 
 
-@pytest.fixture
-def run(make_run, tmp_path):
-    return make_run(tmp_path / "r", steps=4, prompts=5, group=3, world_size=2)
+@pytest.fixture(scope="module")
+def run(make_run, tmp_path_factory):
+    """Treat as read-only."""
+    return make_run(tmp_path_factory.mktemp("export") / "r", steps=4, prompts=5, group=3, world_size=2)
 
 
 def expected(run, table: TableName) -> pd.DataFrame:
@@ -51,6 +54,8 @@ def test_the_format_may_be_named(run, tmp_path):
 
 
 def test_a_damaged_row_file_leaves_no_half_written_file(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "r")
+    run = el.open_run(tmp_path / "r")
     path = run.row_files()[-1].path
     path.write_bytes(path.read_bytes()[:200])
     out = tmp_path / "tokens.parquet"

@@ -1,4 +1,4 @@
-"""The reading commands on the shipped runs, as the README and the examples of the help show them."""
+"""The reading commands on the shipped runs; test_readme.py has those that the README shows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ SAMPLES = Path(__file__).parents[2] / "sample_logs"
 CALLS = {
     "fit": ("start-a/baseline-s0", "start-a/clip_cov-s0"),
     "tails": ("rare-x/clip_cov-s1",),
-    "dynamics": ("start-a/baseline-s0",),
     "who": ("rare-x/clip_cov-s1",),
-    "replay": ("start-a/clip_cov-s0", "--method", "kl_cov_7b"),
     "compare": ("rare-x",),
     "doctor": ("start-a/baseline-s0",),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,28 +13,30 @@ import time
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import entropylab as el
+from entropylab.cli.main import app
 from entropylab.cli.watch import sparkline
 
 
-@pytest.fixture
-def collapsing(tmp_path):
-    with el.Recorder(tmp_path / "run", method="baseline") as recorder:
+@pytest.fixture(scope="module")
+def collapsing(tmp_path_factory):
+    path = tmp_path_factory.mktemp("watch") / "run"
+    with el.Recorder(path, method="baseline") as recorder:
         for i in range(40):
             inputs = {"logprobs": -np.ones((2, 3)), "advantages": np.ones(2), "mask": np.ones((2, 3), bool)}
             recorder.record(i, **inputs, entropy=np.full((2, 3), 0.5 ** (i / 8)))
-    return tmp_path / "run"
+    return path
 
 
 def watch(*arguments):
-    command = [sys.executable, "-m", "entropylab", "watch", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return CliRunner().invoke(app, ["watch", *map(str, arguments)])
 
 
 def test_a_look_tells_the_alerts_and_ends_with_1(collapsing):
     done = watch(collapsing)
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "collapsed" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     (run,) = json.loads(watch(collapsing, "--json").stdout)["runs"]
@@ -47,13 +50,15 @@ def test_sparkline():
     assert len(sparkline(np.arange(1000.0))) == 8
 
 
-def test_a_terminal_is_followed_until_interrupted(collapsing):
+def test_a_terminal_is_followed_until_interrupted(collapsing, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(collapsing, path)
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "entropylab", "watch", str(collapsing), "--every", "0.3"]
+    command = [sys.executable, "-m", "entropylab", "watch", str(path), "--every", "0.3"]
     process = subprocess.Popen(command, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"})
     os.close(slave)
     seen, end = b"", time.monotonic() + 60
-    with el.Recorder(collapsing) as recorder:
+    with el.Recorder(path) as recorder:
         while b"41" not in seen and time.monotonic() < end:
             seen += os.read(master, 65536)
             if b"39" in seen and recorder._last_step < 0:

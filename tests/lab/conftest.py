@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from entropylab.lab import training
+from entropylab.lab.countdown import problem_ids
 from entropylab.lab.settings import Start
 from entropylab.lab.warmup import load_start
 
@@ -32,3 +34,9 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def weak_start() -> Start:
     return WEAK_START
+
+
+@pytest.fixture
+def few_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations on the first 24 problems of a split."""
+    monkeypatch.setattr(training, "problem_ids", lambda split: problem_ids(split)[:24])

@@ -26,16 +26,22 @@ def preset(weak_start: Start) -> Preset:
 
 
 @pytest.fixture
-def plan(preset: Preset, tmp_path: Path) -> RunPlan:
+def whole_plan(preset: Preset, tmp_path: Path) -> RunPlan:
+    """Evaluated on every problem of a split."""
     return RunPlan(tmp_path / "run", preset.methods[1], preset.settings)
+
+
+@pytest.fixture
+def plan(whole_plan: RunPlan, few_problems: None) -> RunPlan:
+    return whole_plan
 
 
 def token_table(run: Run) -> pa.Table:
     return pa.Table.from_batches(list(run.tokens()))
 
 
-def test_a_run_end_to_end(plan: RunPlan, starts: Path) -> None:
-    events: list[object] = []
+def test_a_run_end_to_end(whole_plan: RunPlan, starts: Path) -> None:
+    plan, events = whole_plan, []
     assert make_run(plan, starts, on_event=events.append)
     run = open_run(plan.folder)
     assert run.problems() == []
@@ -152,6 +158,7 @@ def test_other_settings_and_foreign_folders_are_refused(plan: RunPlan, starts: P
     assert (foreign / "thesis.txt").exists()
 
 
+@pytest.mark.usefixtures("few_problems")
 def test_preset_makes_a_folder_a_method(preset: Preset, starts: Path, tmp_path: Path) -> None:
     chosen = preset.with_methods(["baseline", "entropy_bonus"])
     folders = run_preset(chosen, tmp_path / "out", cache=starts, progress=False)

@@ -28,18 +28,8 @@ FULL_KL = LabMethod(
 SEED = 9
 """Each of the first four mini-batches holds a right answer."""
 
-METHODS = ("grpo", "entropy_bonus", "kl_penalty", "clip_cov_top", "kl_cov_targeted", "random_clip")
-METHODS += (
-    "forking_tokens",
-    "entropy_advantage",
-    "cispo",
-    "gspo",
-    "qae",
-    "lp_reg",
-    "steer",
-    "bapo",
-    "entropic",
-)
+METHODS = ("grpo", "entropy_bonus", "kl_penalty", "clip_cov_top", "kl_cov_targeted", "qae", "lp_reg", "steer")
+"""One of each set of inputs that a loss takes from the head; test_fused_methods.py has every method."""
 
 
 @pytest.fixture
@@ -85,7 +75,7 @@ def test_every_method_takes_the_same_first_step(both: Both, method: str) -> None
 @pytest.mark.parametrize("label", ["baseline", "clip_cov", "kl_cov"])
 def test_curves_are_the_same(both: Both, label: str) -> None:
     """Rounding grows with the steps, and where it changes a sampled token the rollouts part."""
-    found = both(DEMO.with_methods([label]).methods[0], 5)
+    found = both(DEMO.with_methods([label]).methods[0], 3)
     assert torch.equal(chosen(found[0][0]), chosen(found[1][0]))
     assert deviation(found, 0) <= 5e-5
     entropies = np.array([[step.rollout.entropy.mean().item() for step in steps] for steps in found])
@@ -110,6 +100,7 @@ def test_scores_from_states_are_those_from_logits(starts: Path, weak_start: Star
         torch.testing.assert_close(one, other, rtol=0, atol=2e-6)
 
 
+@pytest.mark.usefixtures("few_problems")
 def test_the_head_is_part_of_a_run(starts: Path, weak_start: Start, tmp_path: Path) -> None:
     preset = DEMO.with_settings(start=weak_start, steps=2, evaluate_every=2, head="fused", seed=SEED)
     plan = RunPlan(tmp_path / "run", preset.methods[1], preset.settings)

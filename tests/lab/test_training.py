@@ -61,6 +61,7 @@ def test_same_settings_give_the_same_bits(run_steps: RunSteps) -> None:
             assert torch.equal(update.out.tokens["selected"], update_again.out.tokens["selected"])
 
 
+@pytest.mark.usefixtures("few_problems")
 def test_evaluation_does_not_change_training(run_steps: RunSteps, starts: Path, weak_start: Start) -> None:
     plain, _ = run_steps(method("baseline"), steps=3)
     model = load_start(starts, weak_start)
@@ -134,6 +135,7 @@ def test_presets_hold_the_settings_of_the_experiments() -> None:
     assert all(m.method_key in METHODS for p in (DEMO, SAMPLE_A, RARE_X) for m in p.methods)
 
 
+@pytest.mark.usefixtures("few_problems")
 def test_a_control_that_follows_the_entropy_is_updated_after_each_step(
     starts: Path, weak_start: Start
 ) -> None:

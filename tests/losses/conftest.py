@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import subprocess
+import multiprocessing
 import sys
-from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import plain_controls
 import pytest
 import torch
+from rank_process import run_rank
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import entropylab
 from entropylab.losses import advice
 from entropylab.losses.controls.adaptive_entropy import AdaptiveEntropyBonus
 from entropylab.losses.controls.clip_cov import ClipCov
@@ -185,24 +183,28 @@ def cast():
 
 @pytest.fixture(scope="session")
 def start_ranks():
-    """Run a worker script as every rank of a gloo group, on the jobs of each; gives the results of each."""
+    """Run a function on the jobs of each rank of a gloo group, in real processes; gives the results of each.
 
-    def run(worker, folder, jobs):
-        environment = {**os.environ, "PYTHONPATH": str(Path(entropylab.__file__).parents[1])}
+    The processes are forked from one that has loaded torch and nothing else.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch.distributed.fsdp", "entropylab.losses.heads.fused_loss"])
+
+    def run(of_job, folder, jobs):
         for rank, mine in enumerate(jobs):
             torch.save(mine, folder / f"jobs-{rank}.pt")
         ranks = [
-            subprocess.Popen(
-                [sys.executable, worker, folder, str(rank), str(len(jobs))],
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            context.Process(target=run_rank, args=(of_job, folder, rank, len(jobs)), daemon=True)
             for rank in range(len(jobs))
         ]
+        with pytest.MonkeyPatch.context() as patch:  # a dashboard's script may be there, to be run by each
+            patch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+            for one in ranks:
+                one.start()
         for one in ranks:
-            _, errors = one.communicate(timeout=300)
-            assert one.returncode == 0, errors
+            one.join(timeout=300)
+        errors = [path.read_text() for path in folder.glob("error-*.txt")]
+        assert [one.exitcode for one in ranks] == [0] * len(jobs), errors
         return [torch.load(folder / f"results-{rank}.pt", weights_only=False) for rank in range(len(jobs))]
 
     return run

@@ -76,7 +76,7 @@ def _close(first, second):
 SHARED = {"control": st.sampled_from(CONTROLS), "surrogate": st.sampled_from(SURROGATES)}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=batches(), random=st.randoms(use_true_random=False), **SHARED)
 def test_the_order_of_the_responses_plays_no_part(batch, random, control, surrogate):
     order = list(range(len(batch.ids)))
@@ -88,7 +88,7 @@ def test_the_order_of_the_responses_plays_no_part(batch, random, control, surrog
     _close(turned, gradient[order])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     batch=batches(),
     more_rows=st.integers(0, 3),
@@ -114,7 +114,7 @@ def test_padding_plays_no_part(batch, more_rows, more_tokens, garbage, control, 
     assert int((wider != 0).sum()) == int((gradient != 0).sum())
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=batches(), cuts=st.lists(st.integers(0, 6), max_size=3), **SHARED)
 def test_a_split_into_micro_batches_adds_up(batch, cuts, control, surrogate):
     n = len(batch.ids)
@@ -132,7 +132,7 @@ def test_a_split_into_micro_batches_adds_up(batch, cuts, control, surrogate):
     _close(torch.cat([part for _, part in parts]), gradient)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=batches(), power=st.integers(-6, 6), surrogate=st.sampled_from(SURROGATES))
 def test_scaled_advantages_choose_the_same_top_and_scale_loss_and_gradient(batch, power, surrogate):
     """Powers of two scale every covariance exactly; a band scales with its bounds."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 import torch
+from rank_jobs import run
 
 from entropylab.errors import InvalidInputError, MissingInputError
 from entropylab.losses.candidates import Candidates, first_of, unpacked
@@ -17,7 +17,6 @@ from entropylab.losses.controls.random_clip import RandomClip
 from entropylab.losses.policy_loss import policy_loss
 from entropylab.losses.surrogates import ImportanceSampling, PPOClip
 
-WORKER = Path(__file__).with_name("rank_worker.py")
 COMPARED = ("sample_ids", "positions", "count", "mean_logprob", "mean_advantage", "threshold")
 NAMES = ("logprobs", "old_logprobs", "advantages", "mask", "ref_logprobs")
 IDS = torch.tensor([31, 4, 100, 7, 2**45, 6, -3, 77, 5, 12, 13, 60])
@@ -77,7 +76,7 @@ def _part(batch, rows):
 @pytest.fixture
 def start(start_ranks):
     """Run jobs of all ranks in processes of their own; gives the results of each rank."""
-    return lambda folder, jobs: start_ranks(WORKER, folder, jobs)
+    return lambda folder, jobs: start_ranks(run, folder, jobs)
 
 
 def _surrogate(control):
@@ -98,8 +97,13 @@ def _settings(control, batch):
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_any_layout_equals_one_process(world_size, start, make_tokens, tmp_path):
+    """Every control on every kind of values, the layouts in turn, so that each meets all of both."""
     kinds = ("fp64", "fp32", "ties", "offset")
-    cases = list(itertools.product(kinds, CONTROLS, LAYOUTS[world_size]))
+    layouts = LAYOUTS[world_size]
+    cases = [
+        (kind, control, layouts[(i + j) % len(layouts)])
+        for (i, kind), (j, control) in itertools.product(enumerate(kinds), enumerate(CONTROLS))
+    ]
     batches = {kind: _batch(kind, make_tokens) for kind in kinds}
     jobs = [
         [

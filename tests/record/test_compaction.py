@@ -38,9 +38,25 @@ def files(folder) -> list[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def copy_of(make_run, tmp_path_factory):
+    """A copy of a run of so many steps and ranks, which is made once."""
+    folder = tmp_path_factory.mktemp("originals")
+
+    def copy(path, steps, world_size=1):
+        original = folder / f"{steps}-{world_size}"
+        if not original.exists():
+            make_run(original, steps=steps, prompts=6, group=4, world_size=world_size)
+            shutil.rmtree(original / "cache", ignore_errors=True)
+        shutil.copytree(original, path)
+        return el.open_run(path)
+
+    return copy
+
+
 @pytest.fixture(params=[1, 3])
-def run(request, make_run, tmp_path):
-    return make_run(tmp_path / "r", steps=5, prompts=6, group=4, world_size=request.param)
+def run(request, copy_of, tmp_path):
+    return copy_of(tmp_path / "r", 5, request.param)
 
 
 def test_the_content_is_the_same_and_the_files_are_few(run):
@@ -83,8 +99,8 @@ def test_parts_end_at_whole_steps(run, monkeypatch):
     check_same(before, el.open_run(run.path))
 
 
-def test_a_compacted_run_goes_on(make_run, tmp_path, batch):
-    run = make_run(tmp_path / "r", steps=4, prompts=6, group=4)
+def test_a_compacted_run_goes_on(copy_of, tmp_path, batch):
+    run = copy_of(tmp_path / "r", 4)
     compact_run(run.path)
     with el.Recorder(run.path) as recorder:
         assert recorder.attempt == 2
@@ -111,9 +127,9 @@ class KilledError(Exception):
 )
 @pytest.mark.parametrize("after_it", [False, True])
 def test_killed_anywhere_nothing_is_lost_and_the_next_one_finishes(
-    make_run, tmp_path, monkeypatch, moment, after_it
+    copy_of, tmp_path, monkeypatch, moment, after_it
 ):
-    run = make_run(tmp_path / "r", steps=3, prompts=6, group=4, world_size=2)
+    run = copy_of(tmp_path / "r", 3, 2)
     before = content(run)
     step = getattr(compaction, moment)
 
@@ -136,8 +152,8 @@ def test_killed_anywhere_nothing_is_lost_and_the_next_one_finishes(
     assert len(files(run.path)) == 5
 
 
-def test_a_damaged_file_stops_it_before_anything_is_deleted(make_run, tmp_path):
-    run = make_run(tmp_path / "r", steps=3, prompts=6, group=4)
+def test_a_damaged_file_stops_it_before_anything_is_deleted(copy_of, tmp_path):
+    run = copy_of(tmp_path / "r", 3)
     path = run.path / "tokens/step-000001/rank-0000-a1.parquet"
     path.write_bytes(path.read_bytes()[:-40])
     before = files(run.path)
@@ -146,8 +162,8 @@ def test_a_damaged_file_stops_it_before_anything_is_deleted(make_run, tmp_path):
     assert files(run.path) == before
 
 
-def test_a_merged_file_that_differs_is_never_committed(make_run, tmp_path, monkeypatch):
-    run = make_run(tmp_path / "r", steps=2, prompts=6, group=4)
+def test_a_merged_file_that_differs_is_never_committed(copy_of, tmp_path, monkeypatch):
+    run = copy_of(tmp_path / "r", 3)
     before = content(run)
     write = compaction._write_part
 
@@ -165,8 +181,8 @@ def test_a_merged_file_that_differs_is_never_committed(make_run, tmp_path, monke
     check_same(before, el.open_run(run.path))
 
 
-def test_incomplete_and_superseded_steps_stay_as_they_are(make_run, tmp_path, batch):
-    run = make_run(tmp_path / "r", steps=4, prompts=6, group=4)
+def test_incomplete_and_superseded_steps_stay_as_they_are(copy_of, tmp_path, batch):
+    run = copy_of(tmp_path / "r", 4)
     (run.path / "markers/step-000003/rank-0000-a1.json").unlink()
     with el.Recorder(run.path) as recorder:
         recorder.record(2, **batch(2))
@@ -190,8 +206,8 @@ def test_nan_rows_and_sampled_rows_are_kept(tmp_path, batch):
     check_same(before, el.open_run(tmp_path / "r"))
 
 
-def test_a_damaged_compacted_file_is_named(make_run, tmp_path):
-    run = make_run(tmp_path / "r", steps=3, prompts=6, group=4)
+def test_a_damaged_compacted_file_is_named(copy_of, tmp_path):
+    run = copy_of(tmp_path / "r", 3)
     compact_run(run.path)
     for name in files(run.path)[1:]:
         shutil.copytree(run.path, tmp_path / "copy")

@@ -85,7 +85,7 @@ def check_same(left, right) -> None:
         pd.testing.assert_frame_equal(frame, right[name], check_exact=True)
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize(("base", "world_size"), [("memory", 1), ("memory", 2), ("s3", 2)], indirect=["base"])
 def test_a_run_is_the_same_as_in_a_local_folder(base, tmp_path, batch, world_size):
     where = RemotePath(base) / "a/b"
     write(where.url, batch, range(3), world_size)
@@ -142,7 +142,14 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("moment", ["_write_part", "_verify_part", "_commit_markers", "delete_files"])
+MOMENTS = ("_write_part", "_verify_part", "_commit_markers", "delete_files")
+
+
+@pytest.mark.parametrize(
+    ("base", "moment"),
+    [*(("memory", moment) for moment in MOMENTS), ("s3", "_commit_markers"), ("s3", "delete_files")],
+    indirect=["base"],
+)
 def test_compaction_killed_anywhere_loses_nothing(base, batch, monkeypatch, moment):
     write(base, batch, range(3), world_size=2)
     before = content(el.open_run(base))

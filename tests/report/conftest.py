@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from entropylab.report.build import build_report
+from entropylab.report.build import write_report
+from entropylab.report.findings import Findings, gather
 
 
 @pytest.fixture(scope="session")
@@ -18,5 +19,11 @@ def runs(make_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def page(runs, tmp_path_factory) -> str:
-    return build_report(runs, tmp_path_factory.mktemp("report") / "report.html").read_text(encoding="utf-8")
+def findings(runs) -> Findings:
+    return gather(runs)
+
+
+@pytest.fixture(scope="session")
+def page(findings, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return write_report(findings, path).read_text(encoding="utf-8")

@@ -11,7 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from entropylab.plots.text import drawn, one_line, shorten, visible
-from entropylab.report.build import build_report
+from entropylab.report.build import write_report
+from entropylab.report.findings import Findings, gather
 from entropylab.report.markdown import inline, line
 from entropylab.report.page import escape
 
@@ -52,13 +53,19 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(runs, tmp_path_factory) -> str:
-    return build_report(runs, tmp_path_factory.mktemp("page") / "report.html").read_text(encoding="utf-8")
+def findings(runs) -> Findings:
+    return gather(runs)
 
 
 @pytest.fixture(scope="module")
-def report(runs, tmp_path_factory) -> Path:
-    return build_report(runs, tmp_path_factory.mktemp("markdown") / "report.md")
+def page(findings, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return write_report(findings, path).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def report(findings, tmp_path_factory) -> Path:
+    return write_report(findings, tmp_path_factory.mktemp("markdown") / "report.md")
 
 
 def test_the_page_holds_one_script_and_no_foreign_element(page):

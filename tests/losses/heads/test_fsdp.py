@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from fsdp_model import SEAMS, Model, loss_of
+from fsdp_model import SEAMS, Model, loss_of, run
 
-WORKER = Path(__file__).with_name("fsdp_worker.py")
 LOSSES = ("op", "plain", "chosen")
 
 
@@ -23,7 +20,7 @@ def test_every_seam_equals_one_process(start_ranks, make_head, tmp_path):
         for seam in (*SEAMS, "not gathered")
         for loss in LOSSES
     ]
-    for job, *ranks in zip(jobs, *start_ranks(WORKER, tmp_path, [jobs, jobs]), strict=True):
+    for job, *ranks in zip(jobs, *start_ranks(run, tmp_path, [jobs, jobs]), strict=True):
         if job["seam"] == "not gathered":
             assert all("weight is a DTensor" in error and "unshard()" in error for error in ranks)
             continue

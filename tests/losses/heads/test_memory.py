@@ -77,21 +77,21 @@ def test_torch_sees_no_such_allocation_either(make_head, fused):
     assert largest >= CHUNK * V * 4
 
 
-WIDE = (4, 128, 1024, 32768)
-"""The workspace hangs on the rows of a chunk: 512 tokens in two chunks need what 2048 in eight do."""
+WIDE = (4, 68, 512, 32768)
+"""The workspace hangs on the rows of a chunk: 272 tokens in two chunks need what 2048 in eight do."""
 
 
 def _wide(make_head):
     """A batch, and the bytes of the gradients of its hidden states and head."""
     head = make_head(*WIDE, dtype=torch.float32, scale=0.03, biased=False)
     head.mask[:] = True
-    return head, 4 * 1024 * (512 + 32768)
+    return head, 4 * WIDE[2] * (WIDE[0] * WIDE[1] + WIDE[3])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["none", "chosen"])
 def test_the_workspace(name, make_head, fused, memory):
-    """At most 115 MiB beyond the gradients at d = 1024, V = 32768 and 256 rows."""
+    """At most 115 MiB beyond the gradients at V = 32768 and 256 rows."""
     head, gradients = _wide(make_head)
     with memory() as seen:
         fused(head, el.PPOClip(), CONTROLS[name], chunk_rows=256).loss.backward()
@@ -102,7 +102,7 @@ def test_the_workspace(name, make_head, fused, memory):
 @pytest.mark.parametrize("cache", [0, 1 << 30])
 def test_the_workspace_of_the_op(cache, make_head, memory):
     head, gradients = _wide(make_head)
-    held = gradients + (4 * 512 * 32768 if cache else 0)
+    held = gradients + (4 * WIDE[0] * WIDE[1] * 32768 if cache else 0)
     with memory() as seen:
         logprobs, entropy = el.linear_logprob_entropy(
             head.hidden, head.weight, head.tokens, cache_bytes=cache, chunk_rows=256

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,26 +10,28 @@ from shard_jobs import run
 
 import entropylab as el
 
-WORKER = Path(__file__).with_name("shard_worker.py")
 SPLITS = {2: (0, 21, 40), 4: (0, 3, 25, 26, 40)}
 """Uneven, one of a single token."""
-SETTINGS = [{}, {"temperature": 0.7, "softcap": 4.0}, {"chunk_rows": 8}]
+CASES = {
+    2: [(torch.float32, {"softcap": 4.0}), (torch.float64, {}), (torch.float64, {"chunk_rows": 20})],
+    4: [(torch.float32, {}), (torch.float64, {"temperature": 0.7, "softcap": 4.0, "chunk_rows": 20})],
+}
 CLOSE = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
-def _jobs(bounds, make_head):
+def _jobs(bounds, cases, make_head):
     """One list of jobs a rank."""
-    heads = [make_head(3, 17, 6, 40, dtype=dtype, scale=0.5) for dtype in CLOSE]
+    heads = {dtype: make_head(3, 17, 6, 40, dtype=dtype, scale=0.5) for dtype in CLOSE}
     rows = [(a, b, bounds[-1]) for a, b in itertools.pairwise(bounds)]
-    return [[{"rows": one, "head": x, "settings": y} for x in heads for y in SETTINGS] for one in rows]
+    return [[{"rows": one, "head": heads[x], "settings": y} for x, y in cases] for one in rows]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_split_equals_one_process(world_size, start_ranks, make_head, tmp_path):
-    jobs = _jobs(SPLITS[world_size], make_head)
-    every = start_ranks(WORKER, tmp_path, jobs)
-    (whole,) = _jobs((0, 40), make_head)
+    jobs = _jobs(SPLITS[world_size], CASES[world_size], make_head)
+    every = start_ranks(run, tmp_path, jobs)
+    (whole,) = _jobs((0, 40), CASES[world_size], make_head)
     for index, job in enumerate(whole):
         _check([of_rank[index] for of_rank in every], run(job), CLOSE[job["head"].hidden.dtype])
 
