@@ -18,15 +18,15 @@ from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .arrays import whole_number
 from .files import Location
 from .following import follow_rows
-from .history import Evaluation, first_steps
+from .history import Evaluation, first_steps, steps_without
 from .identity import identity_of_records, identity_of_summary
 from .inventory import Inventory, take_inventory
 from .marker import Marker
 from .merging import (
     ExactRows,
     exact_from_json,
-    exact_rows_of,
     exact_to_json,
+    recorded_exact,
     step_row,
     summary_frame,
     update_rows,
@@ -119,6 +119,10 @@ class Run:
     def token_steps(self) -> list[int]:
         """The whole steps that have token rows."""
         return list(self._summary("step").token_steps)
+
+    def pruned_steps(self) -> list[int]:
+        """The whole steps whose token rows were pruned; their summaries are kept."""
+        return steps_without(self._snapshot().history, "tokens")
 
     def stored_rows(self) -> int:
         """Token rows of the whole steps, from the markers alone."""
@@ -234,9 +238,10 @@ class Run:
 
     def _exact_rows(self, markers: tuple[Marker, ...], stamps: Stamps) -> ExactRows:
         """Top means and quadrants: from the marker of one rank, from all token rows of several, or none."""
+        recorded = recorded_exact(markers)
+        if recorded is not None:
+            return recorded
         source = StepSource(address_of(self.path), markers)
-        if len(markers) == 1:
-            return exact_rows_of(markers[0])
         if not source.stored:
             return {}
         known = self._cache.get(markers, stamps)
@@ -334,6 +339,12 @@ def _check_stored(snapshot: Snapshot, wanted: set[int] | None, folder: Location)
     """`RunNotFoundError` for wanted steps without token rows."""
     stored = {step for step, markers in snapshot.history.whole.items() if any(m.tokens for m in markers)}
     absent = sorted((wanted or set()) - stored)
+    pruned = sorted(set(absent) & set(steps_without(snapshot.history, "tokens")))
+    if pruned:
+        raise RunNotFoundError(
+            f"{folder}: the token rows of the steps {pruned[:10]} were pruned, their summaries are kept; "
+            "token_steps() lists those with rows"
+        )
     if absent:
         raise RunNotFoundError(
             f"{folder}: no token rows of the steps {absent[:10]}; token_steps() lists those there"

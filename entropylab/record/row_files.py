@@ -72,7 +72,7 @@ def check_rows(folder: Location, rows: Rows, columns: Sequence[Column]) -> None:
     path = folder / rows.ref.path
     with open_parquet(path, columns) as file:
         found = file.metadata.num_rows
-        whole = not _is_shared(rows.ref)
+        whole = not is_shared(rows.ref)
         if found < rows.ref.rows or (whole and found != rows.ref.rows):
             raise RunFormatError(f"{path}: holds {found} rows, its marker says {rows.ref.rows}")
         if whole:
@@ -119,7 +119,7 @@ def _stream_file(
     with open_parquet(path, columns) as file:
         found = 0
         whole = file.metadata.num_rows == expected
-        if not _is_shared(wanted[0].ref):
+        if not is_shared(wanted[0].ref):
             _check_owner(path, file, wanted[0])
         for batch in _batches(path, file, wanted, names, whole):
             found += batch.num_rows
@@ -185,6 +185,6 @@ def _row_groups(file: pq.ParquetFile, steps: set[int]) -> list[int]:
     return found
 
 
-def _is_shared(ref: FileRef) -> bool:
+def is_shared(ref: FileRef) -> bool:
     """Whether several steps share the file."""
     return "/compacted/" in ref.path

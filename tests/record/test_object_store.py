@@ -142,7 +142,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("moment", ["_write_part", "_verify_part", "_commit_markers", "delete_files"])
+@pytest.mark.parametrize("moment", ["write_part", "verify_part", "commit_markers", "delete_files"])
 def test_compaction_killed_anywhere_loses_nothing(base, batch, monkeypatch, moment):
     write(base, batch, range(3), world_size=2)
     before = content(el.open_run(base))
