@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import IO
 
@@ -14,8 +14,9 @@ from ..schema import arrow_schema
 from .files import Location
 from .marker import FileRef, Marker
 from .paths import COMPACTED, TOKENS
-from .row_files import Rows, stream_rows
+from .row_files import Rows, is_shared, stream_rows
 from .row_places import COLUMNS, Kind
+from .snapshot import Snapshot
 from .writer import parquet_options, replace_file
 
 
@@ -70,6 +71,42 @@ def verify_part(folder: Location, name: str, part: Sequence[Marker], kind: Kind)
     copies = stream_rows(folder, [rows_of(moved(m, kind, name), kind) for m in part], COLUMNS[kind], None)
     if not _same_rows(originals, copies):
         raise RunFormatError(f"{folder / name}: differs from what it was merged from; nothing was deleted")
+
+
+def rewrite_shared(
+    snapshot: Snapshot, table: Sequence[Marker], kind: Kind
+) -> dict[tuple[int, int, int], Marker]:
+    """Write and verify merged files without the pruned rows; the markers of those that stay, by key."""
+    old, new = _by_shared_file(snapshot.markers, kind), _by_shared_file(table, kind)
+    names = _free_names(snapshot, kind)
+    found: dict[tuple[int, int, int], Marker] = {}
+    for path, part in new.items():
+        if len(part) == len(old[path]):
+            continue
+        name = part_name(kind, part, next(names))
+        write_part(snapshot.folder, name, part, kind)
+        verify_part(snapshot.folder, name, part, kind)
+        found |= {m.key: moved(m, kind, name) for m in part}
+    return found
+
+
+def _by_shared_file(markers: Sequence[Marker], kind: Kind) -> Mapping[str, list[Marker]]:
+    """The markers of each merged file, in the order of its rows."""
+    found: dict[str, list[Marker]] = {}
+    for marker in sorted(markers, key=lambda m: m.key):
+        ref = ref_of(marker, kind)
+        if ref is not None and is_shared(ref):
+            found.setdefault(ref.path, []).append(marker)
+    return found
+
+
+def _free_names(snapshot: Snapshot, kind: Kind) -> Iterator[str]:
+    """Ends of file names that no merged file of the run has."""
+    taken = [name.removesuffix(".parquet").rpartition("-p")[2] for name in snapshot.inventory.compacted[kind]]
+    number = max([0, *(int(end) for end in taken if end.isdigit())])
+    while True:
+        number += 1
+        yield f"-p{number}"
 
 
 def _same_rows(left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch]) -> bool:

@@ -58,8 +58,8 @@ def commit_markers(folder: Location, markers: Sequence[Marker], before: Stamp | 
     """Write the table of markers; `FileChangedError` if it is no longer that with the stamp ``before``."""
     if table_stamp(folder) != before:
         raise FileChangedError(
-            f"{folder / _MARKERS}: another compaction or prune has written it meanwhile; nothing was deleted, "
-            "try again"
+            f"{folder / _MARKERS}: another compaction or prune has written it meanwhile; "
+            "nothing was deleted, try again"
         )
     ordered = sorted(markers, key=lambda m: m.key)
     texts = [json.dumps(m.to_json(), allow_nan=False, separators=(",", ":")) for m in ordered]

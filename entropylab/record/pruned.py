@@ -43,7 +43,10 @@ class ExactOfRanks:
 
     def to_json(self) -> dict[str, Any]:
         """The values as strict JSON."""
-        return {"ranks": [list(pair) for pair in self.ranks], "rows": {k: dict(r) for k, r in self.rows.items()}}
+        return {
+            "ranks": [list(pair) for pair in self.ranks],
+            "rows": {k: dict(r) for k, r in self.rows.items()},
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ExactOfRanks:
