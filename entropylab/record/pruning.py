@@ -83,7 +83,7 @@ def _look(folder: Location) -> Snapshot:
 
 def _prune(folder: Location, every: int, kinds: Sequence[Kind]) -> Pruning:
     stamp, before = table_stamp(folder), _look(folder)
-    plan, going = _plan(before, every, kinds), _going(before, every, kinds)
+    plan, going, sizes = _plan(before, every, kinds), _going(before, every, kinds), _sizes(before)
     if going:
         changed = {m.key: m for step in going for m in without_rows(before, step, kinds)}
         merged = merged_keys(folder)
@@ -94,7 +94,7 @@ def _prune(folder: Location, every: int, kinds: Sequence[Kind]) -> Pruning:
     after = SnapshotReader(folder).take()
     delete_files(folder, redundant(after))
     drop_empty_folders(folder, merged_folders(after))
-    sizes, left = _sizes(before), _sizes(SnapshotReader(folder).take())
+    left = _sizes(SnapshotReader(folder).take())
     fewer, smaller = len(sizes) - len(left), sum(sizes.values()) - sum(left.values())
     return replace(plan, files=fewer, bytes=smaller, done=True)
 
