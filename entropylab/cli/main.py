@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "export": "export",
     "sql": "sql",
     "compact": "compact",
+    "prune": "prune",
     "dashboard": "dashboard",
 }
 """Command -> the module here with its function ``command`` and its EXAMPLES, in the order of ``--help``."""
