@@ -64,6 +64,9 @@ _PUBLIC: dict[str, str] = {
     "Alert": "record.alerts",
     "open_run": "record.reader",
     "open_runs": "record.reader",
+    # engines
+    "RunSummary": "engine.run_summary",
+    "summarize_run": "engine.run_summary",
     # trainers
     "attach": "trainers.attach",
     # analysis
@@ -106,6 +109,7 @@ if TYPE_CHECKING:
     from .analysis.power_law import PowerLawFit as PowerLawFit, fit_power_law as fit_power_law
     from .analysis.replay_report import Replay as Replay, replay as replay
     from .analysis.tails import TailReport as TailReport, analyze_tails as analyze_tails
+    from .engine.run_summary import RunSummary as RunSummary, summarize_run as summarize_run
     from .errors import EntropylabError as EntropylabError
     from .losses.collective import Selection as Selection, select_tokens as select_tokens
     from .losses.control_sequence import update_control as update_control

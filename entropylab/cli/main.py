@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "import": "import_",
     "export": "export",
     "sql": "sql",
+    "summarize": "summarize",
     "compact": "compact",
     "prune": "prune",
     "dashboard": "dashboard",

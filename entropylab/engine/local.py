@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import EngineError
 from .tasks import ATTEMPTS, Outcome, Task, Value, attempt
@@ -15,8 +16,13 @@ from .tasks import ATTEMPTS, Outcome, Task, Value, attempt
 WORKER_BYTES = 700 << 20
 """Most that a worker takes for a step, whatever its size."""
 
+WORTH = 10_000_000
+"""Tokens that take this process longer than others take to start."""
 
-def in_process(function: Callable[[Task], Value], tasks: Sequence[Task]) -> Iterator[Outcome[Value]]:
+
+def in_process(
+    function: Callable[[Task], Value], tasks: Sequence[Task], tokens: int
+) -> Iterator[Outcome[Value]]:
     """One task after another, here."""
     for index, task in enumerate(tasks):
         yield attempt(function, index, task)
@@ -25,21 +31,39 @@ def in_process(function: Callable[[Task], Value], tasks: Sequence[Task]) -> Iter
 def workers_within(memory: int | None) -> int:
     """How many workers this machine has cores and memory (bytes; default: half of what is free) for."""
     budget = _free_memory() // 2 if memory is None else memory
-    return max(1, min(len(os.sched_getaffinity(0)), budget // WORKER_BYTES))
+    return max(1, min(_cores(), budget // WORKER_BYTES))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _free_memory() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes that can be had without swapping; half of all where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Processes, started anew where one dies; what was under way then is done again, one task at a time."""
+    """Processes, started anew where one dies; what was under way then is done again, one task at a time.
+
+    ``worth``: fewer tokens are done in this process, before others would have started.
+    """
 
     workers: int
+    worth: int = 0
 
-    def __call__(self, function: Callable[[Task], Value], tasks: Sequence[Task]) -> Iterator[Outcome[Value]]:
-        """Do the tasks; raises `EngineError` where workers die of the same tasks again and again."""
+    def __call__(
+        self, function: Callable[[Task], Value], tasks: Sequence[Task], tokens: int
+    ) -> Iterator[Outcome[Value]]:
+        """Do the tasks; raises `EngineError` where a task kills its workers again and again."""
+        if tokens < self.worth:
+            yield from in_process(function, tasks, tokens)
+            return
         waiting = list(range(len(tasks)))[::-1]
         lost = dict.fromkeys(waiting, 0)
         while waiting:

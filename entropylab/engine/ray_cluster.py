@@ -23,7 +23,9 @@ class RayCluster:
     address: str | None = None
     workers: int | None = None
 
-    def __call__(self, function: Callable[[Task], Value], tasks: Sequence[Task]) -> Iterator[Outcome[Value]]:
+    def __call__(
+        self, function: Callable[[Task], Value], tasks: Sequence[Task], tokens: int
+    ) -> Iterator[Outcome[Value]]:
         """Do the tasks; Ray does a task again whose worker died. Raises `EngineError` where it gives up."""
         ray = _connected(self.address)
         remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(attempt)

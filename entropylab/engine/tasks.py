@@ -34,7 +34,9 @@ class Engine(Protocol):
     Function, tasks and values must be picklable. Raises what is wrong with the engine itself.
     """
 
-    def __call__(self, function: Callable[[Task], Value], tasks: Sequence[Task]) -> Iterator[Outcome[Value]]:
+    def __call__(
+        self, function: Callable[[Task], Value], tasks: Sequence[Task], tokens: int
+    ) -> Iterator[Outcome[Value]]:
         """Do the tasks."""
         ...
 

@@ -94,6 +94,18 @@ def merge_lower(parts: Iterable[LowerCounts]) -> LowerCounts:
     return reduce(lambda a, b: {upper: a[upper] + b[upper] for upper in a}, parts)
 
 
+def exponent_sums(values: np.ndarray) -> np.ndarray:
+    """Sums of the fp32 values of each exponent, float64 [256]: exact, so that those of parts just add up."""
+    exact = np.ascontiguousarray(values, dtype=np.float32)
+    exponents = (exact.view(np.uint32) >> np.uint32(23)) & np.uint32(0xFF)
+    return np.bincount(exponents, weights=exact, minlength=256)
+
+
+def mean_of(sums: np.ndarray, n: int) -> float | None:
+    """The mean from `exponent_sums`, its sum rounded once; None where there is no value or one not finite."""
+    return math.fsum(sums.tolist()) / n if n and np.isfinite(sums).all() else None
+
+
 def top_sum(upper: UpperCounts, lower: LowerCounts, k: int) -> float:
     """The sum of the k highest values, rounded once."""
     place, rest = upper.place(k)

@@ -11,10 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import FileChangedError
-from .bit_counts import LowerCounts, UpperCounts, lower_counts, merge_lower, ordered_bits
-from .marker import Marker
-from .merging import ExactRows, merge_partials, sum_rows
-from .summary import Centre, Row, quadrants, top_means_of, undecided_tops
+from .bit_counts import (
+    LowerCounts,
+    UpperCounts,
+    exponent_sums,
+    lower_counts,
+    merge_lower,
+    ordered_bits,
+)
+from .merging import ExactRows, sum_rows
+from .summary import Centre, Row, centre_from, quadrants, top_means_of, undecided_tops
 
 COLUMNS = ("update", "logprob", "advantage", "covariance", "selected")
 """What is read of the token rows."""
@@ -59,65 +65,75 @@ def chunks_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
                 yield Chunk(int(update[first]), *(x[first:last] for x in values))
 
 
-def centres_of(markers: Iterable[Marker]) -> dict[int, Centre | None]:
-    """By update the mean (logprob, advantage) over all ranks; None where a value is not finite."""
-    summaries = [s for m in markers for s in m.updates]
-    found: dict[int, Centre | None] = {}
-    for update in sorted({s.update for s in summaries}):
-        partial = merge_partials(s.partial for s in summaries if s.update == update)
-        logprob, advantage = (partial.moment(name) for name in ("logprob", "advantage"))
-        whole = logprob.n == advantage.n == partial.n_tokens > 0
-        found[update] = (logprob.mean, advantage.mean) if whole else None
-    return found
-
-
-def exact_rows(chunks: Chunks, centres: Callable[[], Mapping[int, Centre | None]]) -> ExactRows:
+def exact_rows(chunks: Chunks) -> ExactRows:
     """Top means and quadrants by update; under None the top means of the whole step.
 
-    ``centres`` is asked between the two passes.
     Raises `FileChangedError` where the second pass finds other tokens than the first.
     """
-    uppers = _first_pass(chunks())
-    if not uppers:
+    firsts: dict[int, _First] = {}
+    for chunk in chunks():
+        found = _First.of(chunk)
+        firsts[chunk.update] = found.merge(firsts[chunk.update]) if chunk.update in firsts else found
+    if not firsts:
         return {}
-    wanted = {update: undecided_tops(upper) for update, upper in uppers.items()}
+    uppers: dict[int | None, UpperCounts] = {update: first.upper for update, first in firsts.items()}
     uppers[None] = reduce(UpperCounts.merge, list(uppers.values()))
-    wanted[None] = undecided_tops(uppers[None])
-    lowers, masses = _second_pass(chunks(), wanted, centres())
+    lowers, quarters = _second_pass(chunks(), uppers, {u: first.centre for u, first in firsts.items()})
     for update, upper in uppers.items():
         _check_same(upper, lowers[update])
     return {
-        update: {**top_means_of(upper, lowers[update]), **sum_rows(masses.get(update, ()))}
+        update: {**top_means_of(upper, lowers[update]), **sum_rows(quarters.get(update, ()))}
         for update, upper in uppers.items()
     }
 
 
-def _first_pass(chunks: Iterable[Chunk]) -> dict[int | None, UpperCounts]:
-    uppers: dict[int | None, UpperCounts] = {}
-    for chunk in chunks:
-        counts = UpperCounts.of(chunk.covariance, ordered_bits(chunk.covariance))
-        known = uppers.get(chunk.update)
-        uppers[chunk.update] = counts if known is None else known.merge(counts)
-    return uppers
+@dataclass(frozen=True, eq=False)
+class _First:
+    """What the first pass finds of an update, in any order and split."""
+
+    upper: UpperCounts
+    logprob: np.ndarray
+    advantage: np.ndarray
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> _First:
+        upper = UpperCounts.of(chunk.covariance, ordered_bits(chunk.covariance))
+        return cls(upper, exponent_sums(chunk.logprob), exponent_sums(chunk.advantage))
+
+    def merge(self, other: _First) -> _First:
+        sums = self.logprob + other.logprob, self.advantage + other.advantage
+        return _First(self.upper.merge(other.upper), *sums)
+
+    @property
+    def centre(self) -> Centre | None:
+        return centre_from(self.logprob, self.advantage, self.upper.n)
 
 
 def _second_pass(
-    chunks: Iterable[Chunk], wanted: Mapping[int | None, set[int]], centres: Mapping[int, Centre | None]
+    chunks: Iterable[Chunk],
+    uppers: Mapping[int | None, UpperCounts],
+    centres: Mapping[int, Centre | None],
 ) -> tuple[dict[int | None, LowerCounts], dict[int | None, list[Row]]]:
-    """Lower counts of the wanted upper halves by update, and the quadrants of each chunk."""
-    lowers: dict[int | None, LowerCounts] = {}
-    masses: dict[int | None, list[Row]] = {}
+    """Lower counts by update where the top means need them, and the quadrants of each chunk."""
+    wanted = {update: undecided_tops(upper) for update, upper in uppers.items()}
+    nothing = np.empty(0, np.uint32)
+    lowers: dict[int | None, LowerCounts] = {u: lower_counts(nothing, places) for u, places in wanted.items()}
+    quarters: dict[int | None, list[Row]] = {}
     for chunk in chunks:
+        if chunk.update not in wanted:
+            raise FileChangedError(_CHANGED)
         bits = ordered_bits(chunk.covariance)
         for key in (chunk.update, None):
-            found = lower_counts(bits, wanted[key])
-            lowers[key] = merge_lower([lowers[key], found]) if key in lowers else found
+            lowers[key] = merge_lower([lowers[key], lower_counts(bits, wanted[key])])
         arrays = chunk.logprob, chunk.advantage, chunk.covariance, chunk.selected
-        masses.setdefault(chunk.update, []).append(quadrants(*arrays, centres.get(chunk.update)))
-    return lowers, masses
+        quarters.setdefault(chunk.update, []).append(quadrants(*arrays, centres[chunk.update]))
+    return lowers, quarters
+
+
+_CHANGED = "the token rows of a step changed while they were read; read it again"
 
 
 def _check_same(upper: UpperCounts, lower: LowerCounts) -> None:
     for place, counts in lower.items():
         if counts.sum() != upper.count[place]:
-            raise FileChangedError("the token rows of a step changed while they were read; read it again")
+            raise FileChangedError(_CHANGED)

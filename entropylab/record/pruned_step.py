@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..errors import RunFormatError
-from .files import Location
+from .files import Location, Stamp
 from .marker import Marker
 from .merged_files import ref_of
 from .merging import (
@@ -24,8 +24,8 @@ from .pruned import ExactOfRanks, Pruned
 from .row_places import Kind
 from .run_info import now
 from .snapshot import Snapshot
-from .step_cache import EXACT, Stamps, StepCache
-from .step_source import StepSource, address_of
+from .step_cache import EXACT, StepCache
+from .step_source import StepSource
 
 Step = tuple[Marker, ...]
 """The markers of one whole step, by rank."""
@@ -49,15 +49,15 @@ def _marker_without(marker: Marker, kinds: Sequence[Kind]) -> Marker:
     return replace(marker, pruned=replace(earlier, at=now(), **lost), **gone) if lost else marker
 
 
-def _exact(folder: Location, step: Step, stamps: Stamps) -> ExactRows:
+def _exact(folder: Location, step: Step, stamps: Mapping[str, Stamp]) -> ExactRows:
     """Top means and quadrants as `Run.steps` shows them; none where not all tokens are rows."""
     recorded = recorded_exact(step)
     if recorded is not None:
         return recorded
-    source = StepSource(address_of(folder), step)
+    source = StepSource.of(folder, step, stamps)
     if not source.stored:
         return {}
-    known = StepCache(folder, EXACT).get(step, stamps)
+    known = StepCache(folder, EXACT).get(source)
     return source.exact() if known is None else exact_from_json(known)
 
 

@@ -21,7 +21,6 @@ from .following import follow_rows
 from .history import Evaluation, first_steps, steps_without
 from .identity import identity_of_records, identity_of_summary
 from .inventory import Inventory, take_inventory
-from .marker import Marker
 from .merging import (
     ExactRows,
     exact_from_json,
@@ -40,8 +39,8 @@ from .row_files import Rows
 from .row_places import COLUMNS, Kind, RowFile, row_files
 from .run_info import read_info
 from .snapshot import Snapshot, SnapshotReader, markers_of
-from .step_cache import EXACT, Stamps, StepCache
-from .step_source import StepSource, address_of, places
+from .step_cache import EXACT, StepCache
+from .step_source import StepSource, places
 from .summary_cache import Summary, SummaryCache
 from .verified_files import VerifiedFiles
 
@@ -55,7 +54,7 @@ class Run:
         self.path: Location = location(path)
         self.info: dict[str, Any] = _read_run_file(self.path)
         self._snapshots = SnapshotReader(self.path)
-        self._cache = StepCache(self.path, EXACT)
+        self._caches: dict[str, StepCache] = {}
         self._summaries = SummaryCache(self.path)
         self._records = RecordsCache(self.path)
         self._listed: Inventory | None = None
@@ -191,6 +190,18 @@ class Run:
         verified.save()
         return found
 
+    def step_sources(self) -> list[StepSource]:
+        """The whole steps, as what an engine needs to read each of them anywhere."""
+        return list(self._sources(self._snapshot()))
+
+    def step_cache(self, kind: str) -> StepCache:
+        """What readers made of the rows of single steps; kinds: `step_cache.EXACT`, `RECOMPUTED`."""
+        return self._caches.setdefault(kind, StepCache(self.path, kind))
+
+    def _sources(self, snapshot: Snapshot) -> Iterator[StepSource]:
+        for _, markers in sorted(snapshot.history.whole.items()):
+            yield StepSource.of(self.path, markers, snapshot.inventory.stamps)
+
     def _inventory(self) -> Inventory:
         return self._listed or take_inventory(self.path)
 
@@ -230,28 +241,28 @@ class Run:
     def _summarize(self, by: str, snapshot: Snapshot) -> Summary:
         rows: list[dict[str, object]] = []
         whole = sorted(snapshot.history.whole.items())
-        for _, markers in whole:
-            exact = self._exact_rows(markers, snapshot.inventory.stamps)
-            rows += [step_row(markers, exact)] if by == "step" else update_rows(markers, exact)
+        for source in self._sources(snapshot):
+            exact = self._exact_rows(source)
+            rows += [step_row(source.markers, exact)] if by == "step" else update_rows(source.markers, exact)
         stored = [step for step, markers in whole if any(m.tokens for m in markers)]
         return Summary(summary_frame(rows, by), first_steps(snapshot.markers), stored)
 
-    def _exact_rows(self, markers: tuple[Marker, ...], stamps: Stamps) -> ExactRows:
+    def _exact_rows(self, source: StepSource) -> ExactRows:
         """Top means and quadrants: from the marker of one rank, from all token rows of several, or none."""
-        recorded = recorded_exact(markers)
+        recorded = recorded_exact(source.markers)
         if recorded is not None:
             return recorded
-        source = StepSource(address_of(self.path), markers)
         if not source.stored:
             return {}
-        known = self._cache.get(markers, stamps)
+        cache = self.step_cache(EXACT)
+        known = cache.get(source)
         if known is not None:
             return exact_from_json(known)
         try:
             rows = source.exact()
         except RunFormatError:
             return {}  # problems() names the file; the merged moments do not need it
-        self._cache.put(markers, stamps, exact_to_json(rows))
+        cache.put(source, exact_to_json(rows))
         return rows
 
     def _readable(self, steps: set[int] | None) -> Snapshot:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ..errors import RunFormatError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
-from .exact_rows import COLUMNS, Chunk, centres_of, chunks_of, exact_rows, twice
+from .exact_rows import COLUMNS, Chunk, chunks_of, exact_rows, twice
 from .marker import Marker, UpdateSummary
 from .merging import ExactRows
 from .summary import Partial, TokenSet, summarize
@@ -72,7 +72,7 @@ def recompute(ranks: Sequence[RankRows]) -> tuple[tuple[Marker, ...], ExactRows]
             yield from chunks_of(rank.tokens(COLUMNS))
 
     chunks = twice(first, sum(rank.marker.n_tokens for rank in ranks), again)
-    exact = exact_rows(chunks, lambda: centres_of(markers))
+    exact = exact_rows(chunks)
     return tuple(markers), exact
 
 
@@ -125,7 +125,8 @@ _RESPONSES = pa.schema([c.field() for c in RESPONSE_COLUMNS if c.name in RESPONS
 
 
 def _name(marker: Marker) -> str:
-    return f"step {marker.step}, rank {marker.rank}"
+    path = f" ({marker.tokens.path})" if marker.tokens else ""
+    return f"step {marker.step}, rank {marker.rank}{path}"
 
 
 def _pieces(update: np.ndarray, micro_step: np.ndarray, length: np.ndarray) -> Iterator[tuple[int, int]]:

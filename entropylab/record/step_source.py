@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
 from ..errors import FileChangedError
-from .exact_rows import COLUMNS, centres_of, chunks_of, exact_rows, twice
+from .exact_rows import COLUMNS, chunks_of, exact_rows, twice
 from .files import Location, Stamp, stamp_of
 from .following import Places, follow_rows
 from .marker import Marker
@@ -28,12 +29,29 @@ def address_of(folder: Location) -> str:
     return folder.url if isinstance(folder, RemotePath) else str(folder.absolute())
 
 
+KERNEL_VERSION = 2
+"""Changes where the same rows would give other numbers."""
+
+
 @dataclass(frozen=True)
 class StepSource:
-    """One whole step of the run at ``address``, by the markers of its ranks."""
+    """One whole step of the run at ``address``, by the markers of its ranks.
+
+    ``identity``: JSON that changes with the row files (name, rows, size, time of change) and the kernel.
+    """
 
     address: str
     markers: tuple[Marker, ...]
+    identity: list[Any]
+
+    @classmethod
+    def of(cls, folder: Location, markers: tuple[Marker, ...], stamps: Mapping[str, Stamp]) -> StepSource:
+        """``stamps``: those that a listing of the folder told; others are asked for."""
+        found: list[Any] = [KERNEL_VERSION, [[m.rank, m.attempt] for m in markers]]
+        for ref in (ref for m in markers for ref in (m.tokens, m.responses) if ref is not None):
+            size, changed = stamps.get(ref.path) or _stamp(folder / ref.path) or (None, None)
+            found.append([ref.path, ref.rows, size, changed])
+        return cls(address_of(folder), markers, found)
 
     def __str__(self) -> str:
         return f"step {self.markers[0].step} of {location(self.address)}"
@@ -57,7 +75,7 @@ class StepSource:
         """Top means and quadrants from the token rows; the moments are the markers'."""
         with self._unchanged("tokens"):
             chunks = twice(lambda: chunks_of(self._rows("tokens", self.markers, COLUMNS)), self.n_tokens)
-            return exact_rows(chunks, lambda: centres_of(self.markers))
+            return exact_rows(chunks)
 
     def recompute(self) -> tuple[tuple[Marker, ...], ExactRows]:
         """The markers as the rows give them, and what does not merge over ranks."""
@@ -84,7 +102,14 @@ class StepSource:
     def _stamps(self, kinds: Sequence[Kind]) -> list[Stamp | None]:
         folder = location(self.address)
         refs = [getattr(m, kind) for m in self.markers for kind in kinds]
-        return [stamp_of(folder / ref.path) for ref in refs if ref is not None]
+        return [_stamp(folder / ref.path) for ref in refs if ref is not None]
+
+
+def _stamp(path: Location) -> Stamp | None:
+    try:
+        return stamp_of(path)
+    except OSError:
+        return None  # reading says what is wrong with it
 
 
 def places(folder: Location, kind: Kind) -> Places:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..schema import QUADRANTS, TOP_FRACTIONS, top_mean_column
-from .bit_counts import LowerCounts, UpperCounts, lower_counts, ordered_bits, top_sum
+from .bit_counts import (
+    LowerCounts,
+    UpperCounts,
+    exponent_sums,
+    lower_counts,
+    mean_of,
+    ordered_bits,
+    top_sum,
+)
 from .moments import Moments
 
 LOG_RATIO_BOUND = 20.0
@@ -137,10 +145,16 @@ Centre = tuple[float, float]
 
 def centre_of(logprob: np.ndarray, advantage: np.ndarray) -> Centre | None:
     """The centre of a token set; None where it is empty or a value is not finite."""
-    arrays = [np.asarray(x, dtype=np.float64) for x in (logprob, advantage)]
-    if arrays[0].size == 0 or not all(np.isfinite(x).all() for x in arrays):
-        return None
-    return float(arrays[0].mean()), float(arrays[1].mean())
+    return centre_from(exponent_sums(logprob), exponent_sums(advantage), len(logprob))
+
+
+def centre_from(logprob: np.ndarray, advantage: np.ndarray, n: int) -> Centre | None:
+    """The centre from the `exponent_sums` of n tokens.
+
+    Whatever their order or split, equal values have that value as their mean, and so stand on one side of it.
+    """
+    means = mean_of(logprob, n), mean_of(advantage, n)
+    return None if means[0] is None or means[1] is None else (means[0], means[1])
 
 
 def quadrant_index(logprob: np.ndarray, advantage: np.ndarray, centre: Centre) -> np.ndarray:
