@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..errors import EntropylabError, RecorderError
+from ..errors import EntropylabError, RecorderError, StoreError
 from .files import Location, delete_files, drop_empty_folders
 from .marker import Marker
 from .merged_files import moved, part_name, ref_of, rows_of, verify_part, write_part
@@ -43,7 +43,7 @@ def compact_run(path: str | os.PathLike[str] | RemotePath) -> Compaction:
     try:
         return _compact(folder)
     except OSError as error:
-        if isinstance(error, EntropylabError):
+        if not isinstance(error, StoreError) and isinstance(error, EntropylabError):
             raise
         raise RecorderError(
             f"{folder}: could not be compacted: {error}; nothing is lost, what was merged so far counts. "

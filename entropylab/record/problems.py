@@ -116,7 +116,7 @@ def _superseded(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _damaged_rows(snapshot: Snapshot, verified: VerifiedFiles | None) -> Iterator[Problem]:
-    checked = set()
+    checked, listed = set(), snapshot.inventory.stamps
     for marker in snapshot.markers:
         for ref, columns in ((marker.tokens, TOKEN_COLUMNS), (marker.responses, RESPONSE_COLUMNS)):
             if ref is None or (ref.path in checked and "/compacted/" in ref.path):
@@ -124,9 +124,9 @@ def _damaged_rows(snapshot: Snapshot, verified: VerifiedFiles | None) -> Iterato
             checked.add(ref.path)
             try:
                 check_rows(snapshot.folder, Rows(marker.step, marker.rank, ref), columns)
-                if verified is not None and ref.path not in verified:
+                if verified is not None and not verified.holds(ref.path, listed):
                     check_pages(snapshot.folder, ref.path, columns)
-                    verified.add(ref.path)
+                    verified.add(ref.path, listed)
             except RunFormatError as error:
                 yield Problem("unreadable_file", ref.path, str(error))
 

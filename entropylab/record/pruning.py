@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import EntropylabError, RecorderError
+from ..errors import EntropylabError, RecorderError, StoreError
 from .arrays import whole_number
 from .files import Location, delete_files, drop_empty_folders, stamp_of
 from .marker import Marker
@@ -65,7 +65,7 @@ def prune_run(
         with kept_closed(folder, sorted({m.rank for m in before.markers})):
             return _prune(folder, every, kinds)
     except OSError as error:
-        if isinstance(error, EntropylabError):
+        if not isinstance(error, StoreError) and isinstance(error, EntropylabError):
             raise
         raise RecorderError(
             f"{folder}: could not be pruned: {error}; every summary is kept. "

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..errors import RunFormatError
+from ..errors import RunFormatError, StoreError
 from .fields import number, text, whole
 from .files import Location, Stamp, stamp_of
 from .history import Evaluation, History, first_steps, resolve, resolve_evaluations
@@ -19,7 +19,7 @@ from .marker import Marker
 from .paths import EVALUATIONS, MARKERS, evaluation_file, rank_file
 from .problem import Problem
 from .remote import RemotePath
-from .row_files import open_parquet
+from .row_files import open_parquet, unreadable
 from .run_info import read_json
 
 ROWS_KEY = b"entropylab_rows"
@@ -132,6 +132,8 @@ class SnapshotReader:
             return []  # compacted or replaced since the inventory was taken
         except RunFormatError as error:
             return Problem("unreadable_file", name, str(error))
+        except StoreError:
+            raise  # else a step would be left out as if its marker were damaged
         except OSError as error:
             return Problem("unreadable_file", name, f"{path}: cannot be read ({error.strerror or error})")
 
@@ -188,7 +190,7 @@ def read_table(path: Location) -> pa.Table:
         try:
             table = file.read()
         except (OSError, pa.ArrowException, ValueError) as error:
-            raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error
+            raise unreadable(path, f"damaged, its rows cannot be read ({error})") from error
     promised = (table.schema.metadata or {}).get(ROWS_KEY)
     if promised is not None and promised != str(table.num_rows).encode():
         raise RunFormatError(
