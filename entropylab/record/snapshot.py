@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ..errors import RunFormatError, StoreError
 from .fields import number, text, whole
-from .files import Location, Stamp, stamp_of
+from .files import CONNECTIONS, Location, Stamp, stamp_of
 from .history import Evaluation, History, first_steps, resolve, resolve_evaluations
 from .inventory import Inventory, take_inventory
 from .marker import Marker
@@ -24,9 +24,6 @@ from .run_info import read_json
 
 ROWS_KEY = b"entropylab_rows"
 """Key of the number of rows in the metadata of a merged table: no marker counts its rows."""
-
-_CONNECTIONS = 16
-"""Small files of an object store that are fetched at one time."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class SnapshotReader:
             return self._parse(name, inventory.stamps.get(name), read)
 
         if isinstance(self._folder, RemotePath) and len(names) > 1:
-            with ThreadPoolExecutor(_CONNECTIONS) as pool:
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
                 parsed = list(pool.map(parse, names))
         else:
             parsed = [parse(name) for name in names]

@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 SLOW_DOWN = (503, b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>")
 INTERNAL = (500, b"<Error><Code>InternalError</Code><Message>Try again.</Message></Error>")
 CUT = (0, b"")
-"""Faults: an answer instead of the server's, or (status 0) none at all."""
+HALF = (-1, b"")
+"""Faults: an answer instead of the server's; none at all; or half of the server's and the connection ends."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
         if owner.delay:
             time.sleep(owner.delay)
         fault = owner.fault(request, before) if owner.fault else None
-        if fault is None:
-            self._forward(body)
-        elif fault[0] == 0:
+        if fault is None or fault == HALF:
+            self._forward(body, half=fault == HALF)
+        elif fault == CUT:
             self.close_connection = True
-            self.connection.close()
         else:
             self._answer(fault[0], [("Content-Type", "application/xml")], fault[1])
 
@@ -101,16 +101,18 @@ class _Handler(BaseHTTPRequestHandler):
             pass
         return b"".join(parts)
 
-    def _forward(self, body: bytes) -> None:
+    def _forward(self, body: bytes, half: bool) -> None:
         server = HTTPConnection("127.0.0.1", self.owner.target, timeout=30)
         dropped = ("connection", "transfer-encoding", "content-length", "expect")
         headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
         server.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
         answer = server.getresponse()
-        self._answer(answer.status, answer.getheaders(), answer.read())
+        self._answer(answer.status, answer.getheaders(), answer.read(), half)
         server.close()
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], content: bytes, half: bool = False
+    ) -> None:
         self.send_response_only(status)
         told = {k.lower(): v for k, v in headers}
         for name, value in headers:
@@ -120,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) // 2] if half else content)
+        self.close_connection |= half
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import uuid
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from store_server import settings, store_server
 
 import entropylab as el
 from entropylab.errors import RecorderError, RunFormatError, RunNotFoundError
@@ -17,36 +16,12 @@ from entropylab.record import compaction
 from entropylab.record.compaction import compact_run
 from entropylab.record.remote import RemotePath
 
-SERVER = """
-import sys, time
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
-
 
 @pytest.fixture(scope="module")
 def s3():
     """URL settings of an S3 server in a process of its own."""
-    for module in ("moto", "flask", "flask_cors"):
-        pytest.importorskip(module)
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        port = int(process.stdout.readline())
-        settings = f"endpoint_override=127.0.0.1%3A{port}&scheme=http&region=us-east-1"
-        bucket = RemotePath(f"s3://runs?{settings}&allow_bucket_creation=true")
-        bucket.store[0].create_dir("runs")
-        yield settings
-    finally:
-        process.communicate("", timeout=20)
+    with store_server() as port:
+        yield settings(port)
 
 
 @pytest.fixture(params=["s3", "memory"])
