@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 
 import pandas as pd
@@ -14,6 +15,7 @@ import entropylab as el
 from entropylab.errors import RecorderError, RunFormatError, RunNotFoundError
 from entropylab.record import compaction
 from entropylab.record.compaction import compact_run
+from entropylab.record.pruning import prune_run
 from entropylab.record.remote import RemotePath
 
 
@@ -79,6 +81,26 @@ def test_a_run_is_the_same_as_in_a_local_folder(base, tmp_path, batch, world_siz
     assert run.problems() == []
     assert run.token_steps() == [0, 1, 2]
     assert compact_run(where.url).steps_merged == 0
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_pruning_keeps_every_summary(base, tmp_path, batch, compacted):
+    write(base, batch, range(4), world_size=2)
+    if compacted:
+        compact_run(base)
+    before = content(el.open_run(base))
+    assert prune_run(base, keep_every=3).steps_pruned == (1, 2)
+    done = prune_run(base, keep_every=3, dry_run=False)
+    assert done.done
+    assert done.bytes > 0
+    shutil.rmtree(tmp_path / "cache")
+    run = el.open_run(base)
+    expected = before["tokens"][before["tokens"]["step"].isin([0, 3])].reset_index(drop=True)
+    check_same({**before, "tokens": expected}, content(run))
+    assert run.problems() == []
+    assert run.pruned_steps() == [1, 2]
+    compact_run(base)
+    check_same({**before, "tokens": expected}, content(el.open_run(base)))
 
 
 def test_a_restart_is_a_new_attempt_and_its_history_wins(base, batch):

@@ -12,7 +12,7 @@ from zlib import crc32
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
+from pyarrow.fs import AwsDefaultS3RetryStrategy, S3FileSystem
 from store_proxy import CUT, HALF, INTERNAL, SLOW_DOWN, StoreProxy
 from store_server import settings, store_server, upload
 
@@ -44,7 +44,7 @@ def proxy(server, tmp_path, monkeypatch):
 def impatient(root: str):
     """pyarrow's S3 as from a URL, but a request is tried twice at once instead of for six seconds."""
     query = {name: values[0] for name, values in parse_qs(urlsplit(root).query).items()}
-    retries = AwsStandardS3RetryStrategy(max_attempts=2)
+    retries = AwsDefaultS3RetryStrategy(max_attempts=2)
     return S3FileSystem(allow_delayed_open=True, retry_strategy=retries, **query), urlsplit(root).netloc
 
 
