@@ -63,6 +63,7 @@ certify: $(READY) ## simulate coverage and size of the analysis into docs/certif
 pictures: $(READY) ## draw the pictures of the docs from sample_logs/ (those of the dashboard need Chromium)
 	$(BIN)/python docs/pictures.py
 	$(BIN)/python docs/heads.py
+	$(BIN)/python docs/scale.py
 	$(BIN)/python docs/screenshots.py
 
 commands: $(READY) ## write docs/commands.md from the help of every command

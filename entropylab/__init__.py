@@ -67,6 +67,11 @@ _PUBLIC: dict[str, str] = {
     # engines
     "RunSummary": "engine.run_summary",
     "summarize_run": "engine.run_summary",
+    # influence
+    "EntropyGradient": "influence.entropy_slope",
+    "entropy_gradient": "influence.entropy_slope",
+    "Influence": "influence.token_effects",
+    "token_influence": "influence.token_effects",
     # trainers
     "attach": "trainers.attach",
     # analysis
@@ -111,6 +116,11 @@ if TYPE_CHECKING:
     from .analysis.tails import TailReport as TailReport, analyze_tails as analyze_tails
     from .engine.run_summary import RunSummary as RunSummary, summarize_run as summarize_run
     from .errors import EntropylabError as EntropylabError
+    from .influence.entropy_slope import (
+        EntropyGradient as EntropyGradient,
+        entropy_gradient as entropy_gradient,
+    )
+    from .influence.token_effects import Influence as Influence, token_influence as token_influence
     from .losses.collective import Selection as Selection, select_tokens as select_tokens
     from .losses.control_sequence import update_control as update_control
     from .losses.controls.adaptive_entropy import AdaptiveEntropyBonus as AdaptiveEntropyBonus

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..errors import InsufficientDataError, InvalidInputError, UnknownNameError
+from ..errors import (
+    InsufficientDataError,
+    InvalidInputError,
+    RunNotFoundError,
+    UnknownNameError,
+)
 from ..record.reader import Run
+from ..record.step_source import StepSource
 from ..schema import QUADRANTS
 from .jsonable import jsonable
 from .replay_tally import Tally
@@ -87,17 +94,21 @@ def replay(
     steps: int | Iterable[int] | None = None,
     micro_batches: Sequence[int] = PIECES,
     seed: int | None = None,
+    engine: Callable[..., Iterable[Any]] | None = None,
 ) -> Replay:
     """Apply a control that chooses tokens to the logged ones: on whole updates, and on micro-batches of them.
 
     control: `ClipCov`, `KLCov`, ... or a key of `METHODS`. steps: default the first 20 with token rows.
     micro_batches: numbers of responses; those of a whole update or more are left out. seed: of random draws,
-    by default the run's own (``config["seed"]``, else 0).
+    by default the run's own (``config["seed"]``, else 0). engine: what maps the steps, of
+    `engine.choice.engine_of`; by default they are done one after another, here.
     Raises: InvalidInputError (a control that chooses no tokens, a size below 1), UnknownNameError,
     MissingInputError (logprobs that the control needs are not recorded), InsufficientDataError (no update
     whose tokens are all stored).
     """
-    return replay_beside(run, control, (), steps=steps, micro_batches=micro_batches, seed=seed)[0]
+    return replay_beside(
+        run, control, (), steps=steps, micro_batches=micro_batches, seed=seed, engine=engine
+    )[0]
 
 
 def replay_beside(
@@ -108,6 +119,7 @@ def replay_beside(
     steps: int | Iterable[int] | None = None,
     micro_batches: Sequence[int] = PIECES,
     seed: int | None = None,
+    engine: Callable[..., Iterable[Any]] | None = None,
 ) -> tuple[Replay, ...]:
     """`replay` of a control, then of others on whole updates alone; the tokens are read once."""
     if any(size < 1 for size in micro_batches):
@@ -115,15 +127,39 @@ def replay_beside(
     seed = _own_seed(run) if seed is None else seed
     tallies = [Tally(*_control_of(control), micro_batches, seed)]
     tallies += [Tally(*_control_of(other), (), seed) for other in others]
-    logged_on = _logged_on(run)
-    for rows in _updates(run, steps):
+    sources = _sources(run, steps)
+    work = partial(_tallied, tallies=tallies, logged_on=_logged_on(run))
+    found = [work(source) for source in sources] if engine is None else _mapped(engine, work, sources)
+    for parts in found:
+        for tally, part in zip(tallies, parts, strict=True):
+            tally.merge(part)
+    return tuple(_report(run, tally) for tally in tallies)
+
+
+def _mapped(
+    engine: Callable[..., Iterable[Any]],
+    work: Callable[[StepSource], list[Tally]],
+    sources: Sequence[StepSource],
+) -> list[list[Tally]]:
+    """What an engine makes of the steps, in their order; the first error of the data is raised."""
+    outcomes = sorted(engine(work, sources, sum(s.n_tokens for s in sources)), key=lambda o: o.index)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return [outcome.value for outcome in outcomes]
+
+
+def _tallied(source: StepSource, tallies: Sequence[Tally], logged_on: str) -> list[Tally]:
+    """What the controls of empty tallies choose on one step."""
+    found = [replace(tally, rows=[], parts={}) for tally in tallies]
+    for rows in _updates(source):
         seen: dict[str, UpdateTokens] = {}
-        for tally in tallies:
+        for tally in found:
             on = tally.control.covariance_on
             if rows is not None and on not in seen:
                 seen[on] = update_tokens(rows, on, logged_on)
             tally.add(seen.get(on))
-    return tuple(_report(run, tally) for tally in tallies)
+    return found
 
 
 def _own_seed(run: Run) -> int:
@@ -149,16 +185,30 @@ def _control_of(control: Any) -> tuple[str, SelectingControl]:
     return name, control
 
 
-def _updates(run: Run, steps: int | Iterable[int] | None) -> Iterator[pd.DataFrame | None]:
-    """The rows of each update; None where some of its tokens are not stored."""
-    chosen = run.token_steps()[:DEFAULT_STEPS] if steps is None else steps
-    numbers = [int(chosen)] if isinstance(chosen, int | np.integer) else [int(step) for step in chosen]
-    counts = run.steps(by="update").set_index(["step", "update"])["n_tokens"]
-    for step in numbers:
-        frame = pa.Table.from_batches(list(run.tokens([step], COLUMNS))).to_pandas()
-        for (_, update), rows in frame.groupby(["step", "update"], sort=True):
-            whole = len(rows) == counts.get((step, update), -1) and np.isfinite(rows["covariance"]).all()
-            yield rows if whole else None
+def _sources(run: Run, steps: int | Iterable[int] | None) -> list[StepSource]:
+    """The steps to replay, by default the first with token rows; RunNotFoundError for one without."""
+    held = {s.step: s for s in run.step_sources() if any(m.tokens for m in s.markers)}
+    if steps is None:
+        chosen = sorted(held)[:DEFAULT_STEPS]
+    else:
+        chosen = [int(steps)] if isinstance(steps, int | np.integer) else [int(step) for step in steps]
+    absent = [step for step in chosen if step not in held]
+    if absent:
+        raise RunNotFoundError(
+            f"{run.path}: no token rows of the steps {absent[:10]}; token_steps() lists those there"
+        )
+    return [held[step] for step in chosen]
+
+
+def _updates(source: StepSource) -> Iterator[pd.DataFrame | None]:
+    """The rows of each update of a step; None where some of its tokens are not stored."""
+    counts: dict[int, int] = {}
+    for summary in (u for m in source.markers for u in m.updates):
+        counts[summary.update] = counts.get(summary.update, 0) + summary.partial.n_tokens
+    frame = pa.Table.from_batches(source.rows("tokens", COLUMNS)).to_pandas()
+    for update, rows in frame.groupby("update", sort=True):
+        whole = len(rows) == counts.get(update, -1) and np.isfinite(rows["covariance"]).all()
+        yield rows if whole else None
 
 
 def _logged_on(run: Run) -> str:

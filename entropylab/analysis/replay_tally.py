@@ -57,6 +57,14 @@ class Tally:
                 pieces = chosen_in_pieces(self.control, tokens, size, self.seed)
                 self.parts.setdefault(size, []).append(_piece_row(tokens, chosen, pieces))
 
+    def merge(self, other: Tally) -> None:
+        """Take in what the same control chooses on later updates."""
+        self.rows += other.rows
+        for size, rows in other.parts.items():
+            self.parts.setdefault(size, []).extend(rows)
+        self.left_out += other.left_out
+        self.unclipped += other.unclipped
+
     def updates(self) -> pd.DataFrame:
         """One row an update."""
         updates = pd.DataFrame(self.rows)

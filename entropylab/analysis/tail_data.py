@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from ..errors import InsufficientDataError, RunNotFoundError
 from ..record.reader import Run
 from .cluster_bootstrap import Floats
 from .surprisal import SurprisalCheck, check_surprisal, vocabulary_size_of
 from .tails import TailReport, analyze_tails
+from .thinned_rows import token_rows
 
 DEFAULT_STEPS = 20
 """The first so many steps with token rows are read where no steps are asked for."""
@@ -48,17 +48,17 @@ class RunTokens:
 
 
 def run_tokens(run: Run, steps: int | Iterable[int] | None = None, columns: Sequence[str] = ()) -> RunTokens:
-    """Read the token rows of the given steps (default: the first 20 that have any).
+    """Read the token rows of the given steps (default: the first 20 that have any), all or a sample of them.
 
     Raises RunNotFoundError where the run, or a step asked for, has no token rows.
     """
     chosen = _chosen(run, steps)
-    batches = list(run.tokens(chosen, [*_NEEDED, *columns]))
-    frame = pa.Table.from_batches(batches).to_pandas()
+    table, thinned = token_rows(run, chosen, [*_NEEDED, *columns])
+    frame = table.to_pandas()
     usable = np.isfinite(frame[_FINITE].to_numpy(dtype=np.float64)).all(axis=1)
     updates = run.steps(by="update").set_index(["step", "update"])
     weights = sampling_weights(frame, updates["n_tokens"])
-    warnings = _warnings(len(frame), weights, int((~usable).sum()))
+    warnings = _warnings(len(frame), weights, int((~usable).sum()), "read" if thinned else "stored")
     frame = frame[usable].reset_index(drop=True)
     kept = None if weights is None else weights[usable]
     if frame.empty:
@@ -104,13 +104,13 @@ def _chosen(run: Run, steps: int | Iterable[int] | None) -> list[int]:
     return chosen
 
 
-def _warnings(n_rows: int, weights: Floats | None, dropped: int) -> list[str]:
+def _warnings(n_rows: int, weights: Floats | None, dropped: int, how: str) -> list[str]:
     warnings = []
     if weights is not None:
         certain = int((weights == 1).sum())
         kept = f", {certain:,} of them kept in any case (tail, selected)" if certain else ""
         warnings.append(
-            f"{n_rows:,} of {weights.sum():,.0f} tokens are stored{kept}: the figures are estimated from a "
+            f"{n_rows:,} of {weights.sum():,.0f} tokens are {how}{kept}: the figures are estimated from a "
             "sample, weighted by 1 / the probability of inclusion"
         )
     if dropped:

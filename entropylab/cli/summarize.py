@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .engine_options import Address, EngineName, Memory, Workers, chosen_engine
 from .outcomes import Outcome, analyse, finish
 from .output import progress_bar
 from .sources import Json, Paths, load_runs
@@ -23,27 +24,21 @@ EXAMPLES = (
     "entropylab summarize runs/demo --recompute",
     "entropylab summarize s3://bucket/runs --engine ray --address auto",
 )
-_GIB = 1 << 30
 
 
 def command(
     paths: Paths,
-    engine: Annotated[str, typer.Option(help="local (cores of this machine) or ray.")] = "local",
     recompute: Annotated[
         bool, typer.Option("--recompute", help="From the token rows, beside what was recorded.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(help="At most so many; default: by cores, memory.")] = None,
-    memory: Annotated[
-        float | None, typer.Option(metavar="GIB", help="For all workers; default: half of what is free.")
-    ] = None,
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default: one here.")] = None,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    memory: Memory = None,
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Make and keep the summaries that need token rows, exact whatever the size of the run."""
-    from entropylab.engine.choice import engine_of
-
-    budget = None if memory is None else int(memory * _GIB)
-    chosen = engine_of(engine, workers=workers, memory=budget, address=address)
+    chosen = chosen_engine(engine, workers, memory, address)
     outcomes = analyse(load_runs(paths), partial(_summary, chosen, recompute), rows=recompute)
     told = [replace(outcome, findings=_findings(outcome)) for outcome in outcomes]
     finish("summarize", told, json=json, title=TITLE, columns=COLUMNS, row=_row)

@@ -21,17 +21,17 @@ _FIRST_FINITE, _FIRST_INFINITE = 0x0080, 0xFF80
 
 
 def ordered_bits(values: np.ndarray) -> np.ndarray:
-    """uint32 that order as the fp32 values do, -0 below 0; NaN at both ends."""
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    """uint32 that order as the fp32 values do, -0 as 0; NaN at both ends."""
+    bits = np.add(values, 0.0, dtype=np.float32).view(np.uint32)
     flip = (bits.view(np.int32) >> 31).view(np.uint32) | np.uint32(0x80000000)
     return bits ^ flip
 
 
-def _value(upper: int, lower: np.ndarray) -> np.ndarray:
-    """The values in float64 of an upper half with lower halves."""
-    ordered = (np.uint32(upper << 16) | lower.astype(np.uint32)).astype(np.uint32)
-    negative = upper < HALVES // 2
-    bits = ~ordered if negative else ordered ^ np.uint32(0x80000000)
+def values_of(upper: np.ndarray | int, lower: np.ndarray | int) -> np.ndarray:
+    """The values in float64 of upper and lower halves."""
+    ordered = (np.asarray(upper, np.uint32) << np.uint32(16)) | np.asarray(lower, np.uint32)
+    positive = ordered >= np.uint32(0x80000000)
+    bits = np.where(positive, ordered ^ np.uint32(0x80000000), ~ordered)
     return bits.view(np.float32).astype(np.float64)
 
 
@@ -114,14 +114,14 @@ def top_sum(upper: UpperCounts, lower: LowerCounts, k: int) -> float:
     if rest == upper.count[place]:
         return math.fsum([*terms, float(upper.total[place])])
     halves, taken = _highest(lower[place], rest)
-    return math.fsum([*terms, *(_value(place, halves) * taken).tolist()])
+    return math.fsum([*terms, *(values_of(place, halves) * taken).tolist()])
 
 
 def highest(upper: UpperCounts, lower: LowerCounts, k: int) -> float:
     """The k-th highest value."""
     place, rest = upper.place(k)
     halves, _ = _highest(lower[place], rest)
-    return float(_value(place, halves[:1])[0])
+    return float(values_of(place, halves[:1])[0])
 
 
 def _highest(count: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,9 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
+_BLOCK = 1 << 15
+"""Values that are worked on at one time."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -23,14 +26,30 @@ class Moments:
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
         """Moments of the finite values of an array, in two passes."""
-        x = np.asarray(values, dtype=np.float64).ravel()
-        x = x[np.isfinite(x)]
+        x = np.asarray(values).ravel()
+        x = x.astype(np.float64) if x.dtype.kind not in "f" else x
         if x.size == 0:
             return cls()
-        mean = float(x.mean())
-        d = x - mean
-        d2 = d * d
-        return cls(x.size, mean, float(d2.sum()), float((d2 * d).sum()), float((d2 * d2).sum()))
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = float(x.mean(dtype=np.float64))
+        if not math.isfinite(mean):
+            return cls.of(x[np.isfinite(x)]) if not np.isfinite(x).all() else cls._centred(x, mean)
+        return cls._centred(x, mean)
+
+    @classmethod
+    def _centred(cls, x: np.ndarray, mean: float) -> Moments:
+        """Σ (x - mean)ᵖ in blocks that stay in the processor's cache."""
+        sums = np.zeros((-(-x.size // _BLOCK), 3))
+        memory = np.empty((2, min(_BLOCK, x.size)))
+        for i, total in enumerate(sums):
+            block = x[i * _BLOCK : (i + 1) * _BLOCK]
+            d, d2 = memory[:, : block.size]
+            np.subtract(block, mean, out=d, dtype=np.float64)
+            np.multiply(d, d, out=d2)
+            total[0] = d2.sum()
+            total[1] = np.multiply(d2, d, out=d).sum()
+            total[2] = np.multiply(d2, d2, out=d2).sum()
+        return cls(x.size, mean, *sums.sum(axis=0).tolist())
 
     @property
     def variance(self) -> float | None:

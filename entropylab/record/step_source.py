@@ -74,7 +74,7 @@ class StepSource:
     def exact(self) -> ExactRows:
         """Top means and quadrants from the token rows; the moments are the markers'."""
         with self._unchanged("tokens"):
-            chunks = twice(lambda: chunks_of(self._rows("tokens", self.markers, COLUMNS)), self.n_tokens)
+            chunks = twice(lambda: chunks_of(self.rows("tokens", COLUMNS)), self.n_tokens)
             return exact_rows(chunks)
 
     def recompute(self) -> tuple[tuple[Marker, ...], ExactRows]:
@@ -85,6 +85,10 @@ class StepSource:
         ]
         with self._unchanged("tokens", "responses"):
             return recompute(ranks)
+
+    def rows(self, kind: Kind, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The stored rows of the step, by rank."""
+        return self._rows(kind, self.markers, names)
 
     def _rows(self, kind: Kind, markers: Sequence[Marker], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         folder = location(self.address)

@@ -90,15 +90,15 @@ def summarize(tokens: TokenSet) -> Partial:
     covariance = _finite(tokens.covariance)
     values = _token_values(tokens)
     values.update(_response_values(tokens))
-    ratio = _finite(values["ratio"]) if "ratio" in values else np.empty(0)
+    ratio = _finite(values.get("ratio", np.empty(0)))
     return Partial(
         n_tokens=tokens.logprob.size,
         n_responses=tokens.n_responses,
         nonfinite_count=_count_nonfinite(tokens),
         selected_count=int(np.count_nonzero(tokens.selected)),
         zero_advantage_count=_count_zero_advantage(tokens),
-        positive_mass=float(covariance[covariance > 0].sum()),
-        negative_mass=float(covariance[covariance < 0].sum()),
+        positive_mass=float(np.maximum(covariance, 0.0).sum()),
+        negative_mass=float(np.minimum(covariance, 0.0).sum()),
         ratio_max=float(ratio.max()) if ratio.size else None,
         moments={name: Moments.of(x) for name, x in values.items()},
     )
@@ -177,13 +177,14 @@ def quadrants(
     c = np.asarray(covariance, dtype=np.float64)
     if centre is None or not np.isfinite(c).all():
         return {f"{kind}_{q}": None for q in QUADRANTS for kind in _QUADRANT_KINDS}
-    index = quadrant_index(logprob, advantage, centre)
+    places = quadrant_index(logprob, advantage, centre) + len(QUADRANTS) * selected.astype(np.int64)
+    counts, masses = (
+        np.bincount(places, weights, 2 * len(QUADRANTS)).reshape(2, -1) for weights in (None, c)
+    )
     row: Row = {}
     for i, q in enumerate(QUADRANTS):
-        inside = index == i
-        for kind, chosen in (("", inside), ("selected_", inside & selected)):
-            row[f"{kind}count_{q}"] = int(np.count_nonzero(chosen))
-            row[f"{kind}mass_{q}"] = float(c[chosen].sum())
+        row |= {f"count_{q}": int(counts[:, i].sum()), f"mass_{q}": float(masses[:, i].sum())}
+        row |= {f"selected_count_{q}": int(counts[1, i]), f"selected_mass_{q}": float(masses[1, i])}
     return row
 
 
@@ -253,7 +254,8 @@ def _share(count: int, total: int, known: bool) -> float | None:
 
 def _finite(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, dtype=np.float64)
-    return x[np.isfinite(x)]
+    finite = np.isfinite(x)
+    return x if finite.all() else x[finite]
 
 
 def _token_values(t: TokenSet) -> dict[str, np.ndarray]:
@@ -265,11 +267,12 @@ def _token_values(t: TokenSet) -> dict[str, np.ndarray]:
     values.update({name: x for name, x in given.items() if x is not None})
     if t.old_logprob is not None:
         d = _log_ratio(l, t.old_logprob)
-        values.update(kl_k1=-d, kl_k3=_k3(d))
-        values.setdefault("ratio", _exp(d))
+        excess = _expm1(d)
+        values.update(kl_k1=-d, kl_k3=excess - _clamped(d))
+        values.setdefault("ratio", excess + 1.0)
     if t.ref_logprob is not None:
         d = _log_ratio(t.ref_logprob, l)
-        values.update(kl_ref_k1=-d, kl_ref_k3=_k3(d))
+        values.update(kl_ref_k1=-d, kl_ref_k3=_expm1(d) - _clamped(d))
     return values
 
 
@@ -289,16 +292,16 @@ def _log_ratio(new: np.ndarray, old: np.ndarray) -> np.ndarray:
     """new - old in float64, NaN where either is not finite, so that no clamp can make it a number."""
     with np.errstate(invalid="ignore"):
         d = np.subtract(new, old, dtype=np.float64)
-    return np.where(np.isfinite(d), d, np.nan)
+    finite = np.isfinite(d)
+    return d if finite.all() else np.where(finite, d, np.nan)
 
 
-def _exp(d: np.ndarray) -> np.ndarray:
-    return np.exp(np.clip(d, -LOG_RATIO_BOUND, LOG_RATIO_BOUND))
+def _clamped(d: np.ndarray) -> np.ndarray:
+    return np.clip(d, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
 
 
-def _k3(d: np.ndarray) -> np.ndarray:
-    d = np.clip(d, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-    return np.expm1(d) - d
+def _expm1(d: np.ndarray) -> np.ndarray:
+    return np.expm1(_clamped(d))
 
 
 def _count_nonfinite(t: TokenSet) -> int:
@@ -309,5 +312,6 @@ def _count_nonfinite(t: TokenSet) -> int:
 
 
 def _count_zero_advantage(t: TokenSet) -> int:
-    nonzero = np.bincount(t.response, weights=t.advantage != 0.0, minlength=t.n_responses)
-    return int(np.count_nonzero(nonzero == 0))
+    nonzero = np.zeros(t.n_responses, dtype=bool)
+    nonzero[t.response[t.advantage != 0.0]] = True
+    return int(np.count_nonzero(~nonzero))

@@ -86,3 +86,9 @@ def test_ray_missing_is_one_clear_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"entropylab-rl\[ray\]"):
         list(engine_of("ray")(work.square, [1], 1))
+
+
+def test_a_replay_is_the_same_over_every_engine(recorded, engines):
+    alone = el.replay(recorded, "kl_cov_7b").to_dict()
+    for engine in engines.values():
+        assert el.replay(recorded, "kl_cov_7b", engine=engine).to_dict() == alone

@@ -53,8 +53,9 @@ def test_the_same_to_the_bit_in_any_order_and_split(parts):
 
 
 def test_bits_order_as_the_values_do():
-    values = np.float32([-np.inf, -3e38, -1.0, -1e-45, -0.0, 0.0, 1e-45, 1.0, 3e38, np.inf])
+    values = np.float32([-np.inf, -3e38, -1.0, -1e-45, 0.0, 1e-45, 1.0, 3e38, np.inf])
     assert np.all(np.diff(ordered_bits(values).astype(np.int64)) > 0)
+    assert ordered_bits(np.float32([-0.0])) == ordered_bits(np.float32([0.0]))
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 5 << 29}
 """Memory of the logits of one chunk by device."""
 LEAST_ROWS, MOST_ROWS = 128, 4096
+BANNED = -1e15
+"""What a bias of -inf counts as: exp of it is 0, and 0 times it or its square is no NaN."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def make_head(hidden: Tensor, weight: Tensor, bias: Tensor | None, settings: Hea
     factors, wide = factor_dtype(hidden), wide_dtype(hidden)
     return Head(
         weight=weight.detach()[:size].to(factors),
-        bias=None if bias is None else bias.detach()[:size].to(wide),
+        bias=None if bias is None else bias.detach()[:size].to(wide).clamp(min=BANNED),
         temperature=float(settings.temperature),
         softcap=settings.softcap,
         shard=shard,

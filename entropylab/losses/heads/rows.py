@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ..backend import torch
+from .head import BANNED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,10 +86,14 @@ class RowGradient:
 
 
 def stats_of(folded: Folded) -> RowStats:
-    """log p(y) = z_y - log Σ exp z and H = log Σ exp(z - m) - Σ p (z - m), from the sums."""
+    """log p(y) = z_y - log Σ exp z and H = log Σ exp(z - m) - Σ p (z - m), from the sums.
+
+    -inf for a token whose bias is.
+    """
     log_total, mean = folded.total.log(), folded.moment / folded.total
+    logprobs = folded.target - log_total
     return RowStats(
-        logprobs=folded.target - log_total,
+        logprobs=logprobs.masked_fill(folded.target < BANNED / 2, -math.inf),
         entropy=log_total - mean,
         logsumexp=folded.peak + log_total,
         top_logprob=None if folded.top_token is None else -log_total,

@@ -1,0 +1,132 @@
+"""Exact summaries of 100 million token rows in 200 steps, beside the floor and two query engines.
+
+    python benchmarks/bench_scale.py --folder /tmp/scale            # 100M rows, about 2 GB
+    python benchmarks/bench_scale.py --folder /tmp/scale --billion  # 1e9 rows too, about 16 GB
+
+The rows are written by the recorder, shaped as GRPO's: 8 responses of 1,000 tokens a prompt, one advantage
+a response. Each way runs in a process of its own, on files in the page cache; its memory is the highest sum
+of the resident sets of its processes. CPU seconds leave out Ray's workers. The folder is deleted after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+from measure import keep
+
+import entropylab as el
+
+ROWS_PER_STEP, LENGTH = 500_000, 1000
+WORKER = Path(__file__).with_name("scale_worker.py")
+WAYS = ["bare floor", "floor", "duckdb", "polars", "ours, 1 worker", "ours, known", "ours, 2 workers"]
+WAYS += ["scan, 1 worker", "ray, 1 worker", "ray, 2 workers"]
+FRESH = ("ours, 1 worker", "ours, 2 workers", "ray, 1 worker", "ray, 2 workers")
+
+
+def make_run(folder: Path, steps: int) -> el.Run:
+    rng = np.random.default_rng(0)
+    shape = (ROWS_PER_STEP // LENGTH, LENGTH)
+    mask = np.ones(shape, bool)
+    surprisal = rng.exponential(0.5, shape).astype(np.float32)
+    drift = rng.normal(0, 0.02, shape).astype(np.float32)
+    ids = np.arange(shape[0])
+    with el.Recorder(folder) as recorder:
+        for step in range(steps):
+            logprobs = -np.roll(surprisal, 7919 * step) * np.float32(1 - 0.9 * step / steps)
+            advantages = rng.normal(size=shape[0]).astype(np.float32)
+            centred = advantages - advantages.mean()
+            covariance = (logprobs - logprobs.mean(dtype=np.float64)).astype(np.float32) * centred[:, None]
+            bar = np.partition(covariance.ravel(), -100)[-100]
+            out = SimpleNamespace(tokens={"covariance": covariance, "selected": covariance >= bar})
+            recorder.record(
+                step,
+                out,
+                logprobs=logprobs,
+                old_logprobs=logprobs + drift,
+                advantages=advantages,
+                mask=mask,
+                entropy=np.roll(surprisal, 13 * step),
+                rewards=(advantages > 0).astype(np.float32),
+                prompt_ids=ids // 8,
+                sample_ids=ids + step * len(ids),
+            )
+            recorder.end_step(step)
+    return el.open_run(folder)
+
+
+def measured(way: str, run: Path) -> dict[str, float]:
+    if way in FRESH:
+        shutil.rmtree(run / "cache", ignore_errors=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    command = [sys.executable, str(WORKER), way, str(run)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, resident(process.pid))
+            time.sleep(0.02)
+        assert process.stdout is not None
+        found = json.loads(process.stdout.read().splitlines()[-1]) | {"peak_mib": peak >> 20}
+    print(way, found, flush=True)
+    return found
+
+
+def resident(pid: int) -> int:
+    """Bytes that a process and its children hold now."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += one.memory_info().rss
+    return total
+
+
+def all_ways(run: Path, ways: list[str]) -> dict[str, dict[str, float]]:
+    measured("bare floor", run)  # brings the files into the page cache
+    return {way: measured(way, run) for way in ways}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--billion", action="store_true")
+    given = parser.parse_args()
+    results = {}
+    for steps, ways in [(given.steps, WAYS)] + [(2000, ["ours, 2 workers", "ours, known"])] * given.billion:
+        folder = given.folder / f"steps-{steps}"
+        make_run(folder, steps)
+        size = sum(f.stat().st_size for f in folder.glob("tokens/**/*.parquet"))
+        found = all_ways(folder, ways)
+        rows = steps * ROWS_PER_STEP
+        results[f"{rows:,} rows"] = {"bytes_per_row": round(size / rows, 2), **found}
+        shutil.rmtree(folder)
+    keep("scale", {"cores": os.cpu_count()} | results | {"ratios": _ratios(next(iter(results.values())))})
+
+
+def _ratios(found: dict[str, dict[str, float]]) -> dict[str, float]:
+    def over(way: str, other: str, figure: str) -> float:
+        return round(found[way][figure] / found[other][figure], 3)
+
+    return {
+        "ours over floor, cpu": over("ours, 1 worker", "floor", "cpu_seconds"),
+        "ours over floor, wall": over("ours, 2 workers", "floor", "seconds"),
+        "known over first, wall": over("ours, known", "ours, 1 worker", "seconds"),
+        "efficiency of 2 workers": round(over("ours, 1 worker", "ours, 2 workers", "seconds") / 2, 3),
+        "efficiency of 2 Ray workers": round(over("ray, 1 worker", "ray, 2 workers", "seconds") / 2, 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
