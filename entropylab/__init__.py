@@ -91,6 +91,8 @@ _PUBLIC: dict[str, str] = {
     "analyze_tails": "analysis.tails",
     "Attribution": "analysis.attribution",
     "attribute": "analysis.attribution",
+    "ProxyAudit": "analysis.proxy_audit",
+    "audit_proxies": "analysis.proxy_audit",
     "Replay": "analysis.replay_report",
     "replay": "analysis.replay_report",
     "Comparison": "analysis.comparison",
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
     from .analysis.dynamics import Dynamics as Dynamics, entropy_dynamics as entropy_dynamics
     from .analysis.health import Health as Health, run_health as run_health
     from .analysis.power_law import PowerLawFit as PowerLawFit, fit_power_law as fit_power_law
+    from .analysis.proxy_audit import ProxyAudit as ProxyAudit, audit_proxies as audit_proxies
     from .analysis.replay_report import Replay as Replay, replay as replay
     from .analysis.tails import TailReport as TailReport, analyze_tails as analyze_tails
     from .engine.run_summary import RunSummary as RunSummary, summarize_run as summarize_run

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "dynamics": "dynamics",
     "who": "who",
     "replay": "replay",
+    "audit": "audit",
     "compare": "compare",
     "report": "report",
     "import": "import_",
