@@ -39,6 +39,10 @@ class FileChangedError(RunFormatError):
     """A file of a run was replaced while it was read, so that what was read of it cannot be used."""
 
 
+class StoreError(EntropylabError, OSError):
+    """An object store did not answer, refused, or sent less than it holds; the message names the URL."""
+
+
 class EngineError(EntropylabError, RuntimeError):
     """Work could not be done on the workers: they died, or there is no cluster at the address."""
 

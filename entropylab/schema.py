@@ -12,7 +12,8 @@ A run folder of format 1::
     tokens/compacted/, responses/compacted/, markers/compacted.parquet, evaluations/compacted.parquet
     cache/                                      computed by readers; deleting it loses nothing
 
-``a1`` is the attempt: a restarted rank writes ``a2``, readers keep the highest.
+``a1`` is the attempt: a restarted rank writes ``a2``, readers keep the highest. A marker without a token file
+may say that its rows were pruned (`record.pruned`); the merged file of the rows that stay ends with ``-p1``.
 """
 
 from __future__ import annotations

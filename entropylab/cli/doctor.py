@@ -55,7 +55,14 @@ def command(
     checks = all_checks() if trainer is None else _of_trainer(trainer)
     runs = load_runs(paths) if paths else []
     labels = run_labels(runs)
-    rows = [{"run": labels[str(run.path)], "problems": problems(run, pages=True)} for run in runs]
+    rows = [
+        {
+            "run": labels[str(run.path)],
+            "problems": problems(run, pages=True),
+            "pruned_steps": len(run.pruned_steps()),
+        }
+        for run in runs
+    ]
     if json:
         print_json("doctor", rows, checks=[asdict(check) for check in checks])
     else:
@@ -137,5 +144,7 @@ def _show(checks: list[Check], rows: list[dict]) -> None:
     for row in rows:
         for problem in row["problems"]:
             say(f"{row['run']}: {problem['message']} ({problem['path']})")
+        if row["pruned_steps"]:
+            say(f"{row['run']}: token rows of {row['pruned_steps']:,} steps were pruned, summaries kept")
     found = sum(not check.fine for check in checks) + sum(len(row["problems"]) for row in rows)
     say("Nothing to mend." if not found else f"{found} to mend.")

@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "sql": "sql",
     "summarize": "summarize",
     "compact": "compact",
+    "prune": "prune",
     "dashboard": "dashboard",
 }
 """Command -> the module here with its function ``command`` and its EXAMPLES, in the order of ``--help``."""

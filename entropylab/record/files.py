@@ -6,12 +6,16 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from .paths import CACHE
 from .remote import RemotePath
+
+CONNECTIONS = 16
+"""Small files of an object store that are fetched or deleted at one time."""
 
 Location: TypeAlias = Path | RemotePath
 """A run folder, or a file of one."""
@@ -87,8 +91,16 @@ def parquet_source(path: Location) -> Any:
 
 def delete_files(folder: Location, names: list[str]) -> None:
     """Delete files, and local step folders that are empty then; what a crash brings back is a leftover."""
-    for name in names:
+
+    def delete(name: str) -> None:
         (folder / name).unlink(missing_ok=True)
+
+    if isinstance(folder, RemotePath):
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            list(pool.map(delete, names))
+    else:
+        for name in names:
+            delete(name)
     drop_empty_folders(folder, {str(PurePosixPath(name).parent) for name in names})
 
 

@@ -1,4 +1,4 @@
-"""Rows read beside a compaction: where a file has just been merged, reading goes on in the merged one."""
+"""Rows read beside a compaction or prune: where a file was just merged, reading goes on in the merged one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from ..errors import RunFormatError
+from ..errors import FileChangedError, RunFormatError
 from ..schema import Column
 from .files import Location
 from .marker import FileRef
@@ -53,7 +53,15 @@ def _follow(
 
 
 def _moved(rows: Sequence[Rows], places: Places) -> list[Rows] | None:
-    """The same rows in other files, None where one of them is not elsewhere."""
+    """The same rows in other files, None where one of them is not elsewhere.
+
+    Raises `FileChangedError` where rows are stored no more.
+    """
+    gone = [r for r in rows if (r.step, r.rank) not in places]
+    if gone:
+        raise FileChangedError(
+            f"{gone[0].ref.path}: pruned or superseded while step {gone[0].step} was read; read the run again"
+        )
     found = [Rows(r.step, r.rank, places.get((r.step, r.rank), r.ref)) for r in rows]
     elsewhere = all(new.ref.path != old.ref.path for new, old in zip(found, rows, strict=True))
     return found if elsewhere else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from .marker import Marker
 
@@ -52,9 +53,27 @@ def resolve(markers: Sequence[Marker]) -> History:
             superseded.append(marker)
         else:
             current.setdefault(marker.step, []).append(marker)
-    whole = {step: tuple(found) for step, found in current.items() if len(found) == _world_size(found)}
+    whole = {step: _alike(found) for step, found in current.items() if len(found) == _world_size(found)}
     incomplete = {step: tuple(found) for step, found in current.items() if step not in whole}
     return History(whole, incomplete, tuple(superseded))
+
+
+def steps_without(history: History, kind: str) -> list[int]:
+    """The whole steps whose rows of a kind (tokens, responses) were pruned."""
+    return sorted(step for step, markers in history.whole.items() if _is_pruned(markers, kind))
+
+
+def _is_pruned(markers: Sequence[Marker], kind: str) -> bool:
+    return any(m.pruned is not None and getattr(m.pruned, kind) for m in markers)
+
+
+def _alike(markers: Sequence[Marker]) -> tuple[Marker, ...]:
+    """The markers of a step. Where the rows of one rank were pruned, those of no other rank count.
+
+    Else the rows of a rank that was recorded again, alone, would stand for those of all.
+    """
+    gone: dict[str, Any] = {kind: None for kind in ("tokens", "responses") if _is_pruned(markers, kind)}
+    return tuple(replace(m, **gone) if gone else m for m in markers)
 
 
 def first_steps(markers: Sequence[Marker]) -> dict[int, int]:

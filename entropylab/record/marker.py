@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import RunFormatError
 from ..schema import FORMAT_VERSION
 from .fields import finite_moments, instant, mapping, number, numbers, text, whole
 from .moments import Moments
 from .paths import RESPONSES, TOKENS
+from .pruned import ExactOfRanks, Pruned, exact_columns
 from .run_info import FORMAT_FIELD
 from .summary import Partial, Row
 
+T = TypeVar("T")
+
 _INT16, _INT32 = 2**15 - 1, 2**31 - 1
-_EXACT = ("top_mean_", "count_", "mass_", "selected_count_", "selected_mass_")
-"""How the columns that do not merge over ranks begin; no other may be given as one."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Marker:
     """One rank's step of one attempt.
 
     ``run_attempt``: the newest attempt of rank 0 when the step was written, None in logs of before.
+    ``pruned``: rows that were stored once and are no more. ``exact_of_all_ranks``: what needed the rows of
+    several ranks, only in the marker of the lowest rank of a step whose rows were pruned.
     """
 
     step: int
@@ -62,6 +65,8 @@ class Marker:
     top_means: Row
     updates: tuple[UpdateSummary, ...]
     run_attempt: int | None = None
+    pruned: Pruned | None = None
+    exact_of_all_ranks: ExactOfRanks | None = None
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -70,7 +75,7 @@ class Marker:
 
     @property
     def all_tokens_stored(self) -> bool:
-        """Whether every token of the step is a row of the token file."""
+        """Whether every token of the step is a row of the token file; rows that were pruned are none."""
         return (self.tokens.rows if self.tokens else 0) == self.n_tokens
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +84,9 @@ class Marker:
         value["tokens"] = self.tokens and asdict(self.tokens)
         value["responses"] = self.responses and asdict(self.responses)
         value["updates"] = [_update_to_json(u) for u in self.updates]
+        pruned, exact = value.pop("pruned"), value.pop("exact_of_all_ranks")
+        value |= {} if pruned is None else {"pruned": asdict(pruned)}
+        value |= {} if exact is None else {"exact_of_all_ranks": exact.to_json()}
         return {FORMAT_FIELD: FORMAT_VERSION, "kind": "marker", **value}
 
     @classmethod
@@ -99,7 +107,10 @@ class Marker:
                 top_means=numbers(value, "top_means"),
                 updates=tuple(_update_from_json(u) for u in value["updates"]),
                 run_attempt=_run_attempt(value),
+                pruned=_optional(value, "pruned", Pruned.from_json),
+                exact_of_all_ranks=_optional(value, "exact_of_all_ranks", ExactOfRanks.from_json),
             )
+            _check_pruned(marker)
         except (KeyError, TypeError, ValueError) as error:
             raise RunFormatError(f"{source}: not a whole marker of entropylab ({error!r})") from error
         return marker
@@ -107,6 +118,18 @@ class Marker:
 
 def _run_attempt(value: Mapping[str, Any]) -> int | None:
     return None if value.get("run_attempt") is None else whole(value, "run_attempt", 1, _INT32)
+
+
+def _optional(value: Mapping[str, Any], name: str, read: Callable[[Mapping[str, Any]], T]) -> T | None:
+    """A field that older markers lack."""
+    return None if value.get(name) is None else read(mapping(value, name))
+
+
+def _check_pruned(marker: Marker) -> None:
+    """ValueError where a marker names a file of rows that it says are gone."""
+    for kind, ref in ((TOKENS, marker.tokens), (RESPONSES, marker.responses)):
+        if marker.pruned is not None and getattr(marker.pruned, kind) and ref is not None:
+            raise ValueError(f"names a file of {kind} that were pruned")
 
 
 def _file_ref(value: Mapping[str, Any] | None, kind: str) -> FileRef | None:
@@ -135,7 +158,7 @@ def _update_from_json(value: Mapping[str, Any]) -> UpdateSummary:
     return UpdateSummary(
         update=whole(value, "update", 0, _INT16),
         partial=_partial_from_json(mapping(value, "partial")),
-        exact={name: x for name, x in numbers(value, "exact").items() if name.startswith(_EXACT)},
+        exact=exact_columns(numbers(value, "exact")),
         metrics=numbers(value, "metrics"),
         covariance_set=None if label is None else text(value, "covariance_set"),
     )

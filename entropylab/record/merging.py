@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ..schema import SUMMARY_COLUMNS, Column
 from .marker import Marker, UpdateSummary
+from .pruned import WHOLE_STEP
 from .summary import Partial, Row, finish
 
 METRIC_PREFIX = "metrics/"
@@ -24,17 +25,32 @@ def exact_rows_of(marker: Marker) -> ExactRows:
     return {None: marker.top_means, **{u.update: u.exact for u in marker.updates}}
 
 
-_WHOLE_STEP = "step"
+def recorded_exact(markers: Sequence[Marker]) -> ExactRows | None:
+    """What does not merge over ranks, as the markers of a step hold it; None where only its rows can tell.
+
+    Of one rank its marker does; of several that of the lowest, once rows were pruned.
+    """
+    if len(markers) == 1:
+        return exact_rows_of(markers[0])
+    kept = markers[0].exact_of_all_ranks
+    if kept is None or kept.ranks != ranks_of(markers):
+        return None  # never pruned, or a rank was recorded again since
+    return exact_from_json(kept.rows)
+
+
+def ranks_of(markers: Sequence[Marker]) -> tuple[tuple[int, int], ...]:
+    """(rank, attempt) of markers."""
+    return tuple((m.rank, m.attempt) for m in markers)
 
 
 def exact_to_json(rows: ExactRows) -> dict[str, Row]:
     """Exact rows with keys of strings."""
-    return {_WHOLE_STEP if update is None else str(update): row for update, row in rows.items()}
+    return {WHOLE_STEP if update is None else str(update): row for update, row in rows.items()}
 
 
 def exact_from_json(value: Mapping[str, Row]) -> ExactRows:
     """The rows of `exact_to_json`; ValueError for other keys."""
-    return {None if key == _WHOLE_STEP else int(key): row for key, row in value.items()}
+    return {None if key == WHOLE_STEP else int(key): row for key, row in value.items()}
 
 
 def update_rows(markers: Sequence[Marker], exact: ExactRows) -> list[dict[str, object]]:

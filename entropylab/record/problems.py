@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import RunFormatError
@@ -11,6 +9,7 @@ from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .inventory import StoredFile
 from .marker import Marker
 from .merging import merge_partials
+from .open_recorders import is_alive
 from .paths import EVALUATIONS, MARKERS, RESPONSES, TOKENS, parse_open_file, rank_file, step_folder
 from .problem import Problem
 from .row_files import Rows, check_pages, check_rows
@@ -76,17 +75,23 @@ def _unfinished(snapshot: Snapshot, file: StoredFile) -> Problem:
 
 
 def _leftovers(snapshot: Snapshot) -> Iterator[Problem]:
-    """Row files that no marker names, though their step has one: an interrupted compaction."""
+    """Row files that no marker names, though their step has one: an interrupted compaction or prune."""
     named = {ref.path for m in snapshot.markers for ref in (m.tokens, m.responses) if ref}
-    marked = {marker.key for marker in snapshot.markers}
+    marked = {marker.key: marker for marker in snapshot.markers}
+    mend = "left by an interrupted compaction or prune; compact the run again"
     for kind in (TOKENS, RESPONSES):
-        files = snapshot.inventory.files[kind]
-        names = [f.path for f in files if (f.step, f.rank, f.attempt) in marked]
-        for name in (*names, *snapshot.inventory.compacted[kind]):
+        for file in snapshot.inventory.files[kind]:
+            marker = marked.get((file.step, file.rank, file.attempt))
+            if marker is None or file.path in named:
+                continue
+            pruned = marker.pruned is not None and getattr(marker.pruned, kind)
+            text = (
+                "its rows were pruned, the prune was interrupted; prune or compact again" if pruned else mend
+            )
+            yield Problem("leftover", file.path, f"{file.path}: {text}")
+        for name in snapshot.inventory.compacted[kind]:
             if name not in named:
-                yield Problem(
-                    "leftover", name, f"{name}: left by an interrupted compaction; compact the run again"
-                )
+                yield Problem("leftover", name, f"{name}: {mend}")
 
 
 def _missing_ranks(snapshot: Snapshot) -> Iterator[Problem]:
@@ -111,7 +116,7 @@ def _superseded(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _damaged_rows(snapshot: Snapshot, verified: VerifiedFiles | None) -> Iterator[Problem]:
-    checked = set()
+    checked, listed = set(), snapshot.inventory.stamps
     for marker in snapshot.markers:
         for ref, columns in ((marker.tokens, TOKEN_COLUMNS), (marker.responses, RESPONSE_COLUMNS)):
             if ref is None or (ref.path in checked and "/compacted/" in ref.path):
@@ -119,9 +124,9 @@ def _damaged_rows(snapshot: Snapshot, verified: VerifiedFiles | None) -> Iterato
             checked.add(ref.path)
             try:
                 check_rows(snapshot.folder, Rows(marker.step, marker.rank, ref), columns)
-                if verified is not None and ref.path not in verified:
+                if verified is not None and not verified.holds(ref.path, listed):
                     check_pages(snapshot.folder, ref.path, columns)
-                    verified.add(ref.path)
+                    verified.add(ref.path, listed)
             except RunFormatError as error:
                 yield Problem("unreadable_file", ref.path, str(error))
 
@@ -158,7 +163,7 @@ def _interrupted(snapshot: Snapshot) -> Iterator[Problem]:
         except RunFormatError as error:
             yield Problem("unreadable_file", name, str(error))
             continue
-        if not _alive(note) and not _made_good(snapshot.markers, rank, attempt, note):
+        if not is_alive(note) and not _made_good(snapshot.markers, rank, attempt, note):
             yield Problem("interrupted", name, _interruption(snapshot.markers, rank, attempt, note))
 
 
@@ -181,19 +186,3 @@ def _interruption(markers: Sequence[Marker], rank: int, attempt: int, note: dict
     step = note.get("step_under_way")
     lost = "what came after is lost" if step is None else f"step {step}, under way, is lost"
     return f"rank {rank}, attempt {attempt} was not closed ({reason}); {last}, {lost}"
-
-
-def _alive(note: dict[str, object]) -> bool:
-    """Whether an open recorder's process may still run; of another machine it is taken for granted."""
-    if note.get("interrupted"):
-        return False
-    pid = note.get("pid")
-    if note.get("host") != socket.gethostname() or not isinstance(pid, int):
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -18,14 +18,14 @@ from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .arrays import whole_number
 from .files import Location
 from .following import follow_rows
-from .history import Evaluation, first_steps
+from .history import Evaluation, first_steps, steps_without
 from .identity import identity_of_records, identity_of_summary
 from .inventory import Inventory, take_inventory
 from .merging import (
     ExactRows,
     exact_from_json,
-    exact_rows_of,
     exact_to_json,
+    recorded_exact,
     step_row,
     summary_frame,
     update_rows,
@@ -118,6 +118,10 @@ class Run:
     def token_steps(self) -> list[int]:
         """The whole steps that have token rows."""
         return list(self._summary("step").token_steps)
+
+    def pruned_steps(self) -> list[int]:
+        """The whole steps whose token rows were pruned; their summaries are kept."""
+        return steps_without(self._snapshot().history, "tokens")
 
     def stored_rows(self) -> int:
         """Token rows of the whole steps, from the markers alone."""
@@ -245,8 +249,9 @@ class Run:
 
     def _exact_rows(self, source: StepSource) -> ExactRows:
         """Top means and quadrants: from the marker of one rank, from all token rows of several, or none."""
-        if len(source.markers) == 1:
-            return exact_rows_of(source.markers[0])
+        recorded = recorded_exact(source.markers)
+        if recorded is not None:
+            return recorded
         if not source.stored:
             return {}
         cache = self.step_cache(EXACT)
@@ -345,6 +350,12 @@ def _check_stored(snapshot: Snapshot, wanted: set[int] | None, folder: Location)
     """`RunNotFoundError` for wanted steps without token rows."""
     stored = {step for step, markers in snapshot.history.whole.items() if any(m.tokens for m in markers)}
     absent = sorted((wanted or set()) - stored)
+    pruned = sorted(set(absent) & set(steps_without(snapshot.history, "tokens")))
+    if pruned:
+        raise RunNotFoundError(
+            f"{folder}: the token rows of the steps {pruned[:10]} were pruned, their summaries are kept; "
+            "token_steps() lists those with rows"
+        )
     if absent:
         raise RunNotFoundError(
             f"{folder}: no token rows of the steps {absent[:10]}; token_steps() lists those there"

@@ -9,10 +9,13 @@ from functools import cached_property, lru_cache
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from ..errors import EntropylabError, InvalidInputError, require_extra
+from ..errors import EntropylabError, InvalidInputError, StoreError, require_extra
 
 _NATIVE = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 """Schemes that pyarrow serves itself; what it was built without, and every other one, goes to fsspec."""
+
+_SINGLE_PUT = "allow_delayed_open"
+"""Setting of pyarrow's S3, not in every version, by which small objects are no multipart uploads."""
 
 _CREDENTIALS = re.compile(r"//[^/@]*@")
 
@@ -97,8 +100,16 @@ class RemotePath:
         return self._listed(recursive=False)
 
     def read_bytes(self) -> bytes:
-        """The content of an object; `FileNotFoundError` where there is none, `OSError` for any failure."""
-        return _call(lambda: self.open().readall(), self)
+        """The content of an object; `FileNotFoundError` where there is none, `StoreError` for any failure."""
+
+        def read() -> bytes:
+            with self.open() as file:
+                data, size = file.readall(), file.size()
+            if len(data) != size:
+                raise StoreError(f"{self}: the store sent {len(data)} of {size} bytes; try again")
+            return data
+
+        return _call(read, self)
 
     def open(self) -> Any:
         """The object for reading at any place, as a pyarrow file."""
@@ -119,7 +130,7 @@ class RemotePath:
         _call(put, self)
         stamp = self.stamp()
         if stamp is None or stamp[0] != len(data):
-            raise OSError(f"{self}: {len(data)} bytes were sent, the store holds {stamp and stamp[0]}")
+            raise StoreError(f"{self}: {len(data)} bytes were sent, the store holds {stamp and stamp[0]}")
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete an object."""
@@ -149,15 +160,16 @@ class RemotePath:
 
 
 def _call(action: Callable[[], Any], place: RemotePath) -> Any:
-    """What an action gives; every failure of the store as `OSError` that names the place."""
+    """What an action gives; every failure of the store as `StoreError` that names the place."""
     try:
         return action()
     except (FileNotFoundError, EntropylabError):
         raise
-    except OSError as error:
-        raise OSError(error.errno, f"{place}: {error}") from error
     except Exception as error:
-        raise OSError(f"{place}: {type(error).__name__}: {error}") from error
+        kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+        raise StoreError(
+            f"{place}: the store failed: {kind}{error}; check address, rights and network, then try again"
+        ) from error
 
 
 @lru_cache(maxsize=32)
@@ -176,14 +188,24 @@ def _native(root: str) -> tuple[Any, str]:
     import pyarrow as pa
     from pyarrow.fs import FileSystem
 
+    uri = _with_single_puts(root)
     try:
-        return FileSystem.from_uri(root)
+        return FileSystem.from_uri(uri)
     except pa.ArrowNotImplementedError as error:
         raise NotImplementedError from error
     except OSError:
         raise
     except (pa.ArrowException, ValueError) as error:
+        if uri != root and _SINGLE_PUT in str(error):
+            return FileSystem.from_uri(root)  # an older pyarrow does not know the setting
         raise InvalidInputError(f"path {_CREDENTIALS.sub('//', root)!r} cannot be used: {error}") from error
+
+
+def _with_single_puts(root: str) -> str:
+    """The URL of a bucket, set to put an object in one request instead of three where it is small."""
+    if not root.startswith("s3:") or _SINGLE_PUT in root:
+        return root
+    return f"{root}{'&' if '?' in root else '?'}{_SINGLE_PUT}=true"
 
 
 def _through_fsspec(root: str, scheme: str) -> tuple[Any, str]:

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..errors import RunFormatError, UnknownNameError
+from ..errors import EntropylabError, RunFormatError, StoreError, UnknownNameError
 from ..schema import FORMAT_KEY, Column
 from .files import Location, parquet_source
 from .marker import FileRef
+from .remote import RemotePath
 from .run_info import check_format
 
 BATCH_ROWS = 131_072
@@ -29,17 +30,20 @@ class Rows:
 
 
 def open_parquet(path: Location, columns: Sequence[Column] = ()) -> pq.ParquetFile:
-    """Open a Parquet file of the log; `RunFormatError` naming it if missing, damaged, foreign or newer."""
+    """Open a Parquet file of the log; `RunFormatError` naming it if missing, damaged, foreign or newer.
+
+    `StoreError` where an object store does not give it.
+    """
     try:
         file = pq.ParquetFile(parquet_source(path), page_checksum_verification=True)
     except FileNotFoundError as error:
         raise RunFormatError(f"{path}: missing, although a marker names it") from error
     except PermissionError as error:
         raise RunFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except StoreError:
+        raise
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise RunFormatError(
-            f"{path}: not a whole Parquet file, so truncated or foreign ({error})"
-        ) from error
+        raise unreadable(path, f"not a whole Parquet file, so truncated or foreign ({error})") from error
     try:
         _check_schema(path, file, columns)
     except RunFormatError:
@@ -49,6 +53,27 @@ def open_parquet(path: Location, columns: Sequence[Column] = ()) -> pq.ParquetFi
         file.close()
         raise RunFormatError(f"{path}: its footer is damaged ({error})") from error
     return file
+
+
+def unreadable(path: Location, reason: str) -> EntropylabError:
+    """The error for a file that a Parquet reader refused: `RunFormatError`, or `StoreError` naming the URL.
+
+    To the reader a store that fails half way looks like a damaged file: the object is fetched once more, and
+    where it turns out to be whole the store is to blame.
+    """
+    if isinstance(path, RemotePath) and _is_whole(path.read_bytes()):
+        return StoreError(f"{path}: the store failed while it was read: {reason}; try again")
+    return RunFormatError(f"{path}: {reason}")
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            for _ in file.iter_batches(BATCH_ROWS):
+                pass
+    except (OSError, pa.ArrowException, ValueError):
+        return False
+    return True
 
 
 def _check_schema(path: Location, file: pq.ParquetFile, columns: Sequence[Column]) -> None:
@@ -72,7 +97,7 @@ def check_rows(folder: Location, rows: Rows, columns: Sequence[Column]) -> None:
     path = folder / rows.ref.path
     with open_parquet(path, columns) as file:
         found = file.metadata.num_rows
-        whole = not _is_shared(rows.ref)
+        whole = not is_shared(rows.ref)
         if found < rows.ref.rows or (whole and found != rows.ref.rows):
             raise RunFormatError(f"{path}: holds {found} rows, its marker says {rows.ref.rows}")
         if whole:
@@ -87,7 +112,7 @@ def check_pages(folder: Location, name: str, columns: Sequence[Column]) -> None:
             for _ in file.iter_batches(BATCH_ROWS):
                 pass
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error
+            raise unreadable(path, f"damaged, its rows cannot be read ({error})") from error
 
 
 def stream_rows(
@@ -119,7 +144,7 @@ def _stream_file(
     with open_parquet(path, columns) as file:
         found = 0
         whole = file.metadata.num_rows == expected
-        if not _is_shared(wanted[0].ref):
+        if not is_shared(wanted[0].ref):
             _check_owner(path, file, wanted[0])
         for batch in _batches(path, file, wanted, names, whole):
             found += batch.num_rows
@@ -165,7 +190,7 @@ def _batches(
         for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=read):
             yield batch.filter(_inside(batch, keys)).select(names)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error
+        raise unreadable(path, f"damaged, its rows cannot be read ({error})") from error
 
 
 def _inside(batch: pa.RecordBatch, keys: set[tuple[int, int]]) -> pa.Array:
@@ -185,6 +210,6 @@ def _row_groups(file: pq.ParquetFile, steps: set[int]) -> list[int]:
     return found
 
 
-def _is_shared(ref: FileRef) -> bool:
+def is_shared(ref: FileRef) -> bool:
     """Whether several steps share the file."""
     return "/compacted/" in ref.path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import RunFormatError
+from ..errors import RunFormatError, StoreError
 from .files import Location, Stamp, stamp_of
 from .paths import RUN_FILE
 from .run_info import read_info
@@ -28,6 +28,6 @@ class RunAttempt:
             try:
                 self._newest = int(read_info(self._path)["attempts"][-1]["attempt"])
                 self._stamp = stamp
-            except (FileNotFoundError, RunFormatError):
+            except (FileNotFoundError, RunFormatError, StoreError):
                 return self._newest
         return self._newest

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from .. import __version__
-from ..errors import InvalidInputError, RunFormatError
+from ..errors import InvalidInputError, RunFormatError, StoreError
 from ..schema import FORMAT_VERSION
 from .checksum import CHECKSUM, is_intact
 from .files import Location
@@ -129,12 +129,15 @@ def _is_count(value: object) -> bool:
 
 
 def read_json(path: Location) -> dict[str, Any]:
-    """One JSON object of the log format; `RunFormatError` naming the file if unreadable, foreign or newer."""
+    """One JSON object of the log format; `RunFormatError` naming the file if unreadable, foreign or newer.
+
+    `StoreError` where an object store does not give it: that says nothing of the file.
+    """
     try:
         data = path.read_bytes()
         value = json.loads(data, parse_constant=_refuse_constant)
     except OSError as error:
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if isinstance(error, FileNotFoundError | NotADirectoryError | StoreError):
             raise
         raise RunFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:

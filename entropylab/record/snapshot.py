@@ -10,23 +10,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..errors import RunFormatError
+from ..errors import RunFormatError, StoreError
 from .fields import number, text, whole
-from .files import Location, Stamp, stamp_of
+from .files import CONNECTIONS, Location, Stamp, stamp_of
 from .history import Evaluation, History, first_steps, resolve, resolve_evaluations
 from .inventory import Inventory, take_inventory
 from .marker import Marker
 from .paths import EVALUATIONS, MARKERS, evaluation_file, rank_file
 from .problem import Problem
 from .remote import RemotePath
-from .row_files import open_parquet
+from .row_files import open_parquet, unreadable
 from .run_info import read_json
 
 ROWS_KEY = b"entropylab_rows"
 """Key of the number of rows in the metadata of a merged table: no marker counts its rows."""
-
-_CONNECTIONS = 16
-"""Small files of an object store that are fetched at one time."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class SnapshotReader:
             return self._parse(name, inventory.stamps.get(name), read)
 
         if isinstance(self._folder, RemotePath) and len(names) > 1:
-            with ThreadPoolExecutor(_CONNECTIONS) as pool:
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
                 parsed = list(pool.map(parse, names))
         else:
             parsed = [parse(name) for name in names]
@@ -132,6 +129,8 @@ class SnapshotReader:
             return []  # compacted or replaced since the inventory was taken
         except RunFormatError as error:
             return Problem("unreadable_file", name, str(error))
+        except StoreError:
+            raise  # else a step would be left out as if its marker were damaged
         except OSError as error:
             return Problem("unreadable_file", name, f"{path}: cannot be read ({error.strerror or error})")
 
@@ -188,7 +187,7 @@ def read_table(path: Location) -> pa.Table:
         try:
             table = file.read()
         except (OSError, pa.ArrowException, ValueError) as error:
-            raise RunFormatError(f"{path}: damaged, its rows cannot be read ({error})") from error
+            raise unreadable(path, f"damaged, its rows cannot be read ({error})") from error
     promised = (table.schema.metadata or {}).get(ROWS_KEY)
     if promised is not None and promised != str(table.num_rows).encode():
         raise RunFormatError(

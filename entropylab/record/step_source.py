@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..errors import FileChangedError
+from ..errors import FileChangedError, StoreError
 from .exact_rows import COLUMNS, chunks_of, exact_rows, twice
 from .files import Location, Stamp, stamp_of
 from .following import Places, follow_rows
@@ -112,6 +112,8 @@ class StepSource:
 def _stamp(path: Location) -> Stamp | None:
     try:
         return stamp_of(path)
+    except StoreError:
+        raise
     except OSError:
         return None  # reading says what is wrong with it
 

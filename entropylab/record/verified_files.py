@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
-from .files import Location, cache_folder, stamp_of, written_within
+from .files import Location, Stamp, cache_folder, stamp_of, written_within
 from .run_info import FORMAT_FIELD
 from .writer import write_json
 
@@ -20,13 +21,14 @@ class VerifiedFiles:
         self._stamps: dict[str, list[int]] = self._load()
         self._new = False
 
-    def __contains__(self, name: str) -> bool:
+    def holds(self, name: str, listed: Mapping[str, Stamp]) -> bool:
+        """Whether the file was found whole; its stamp is that of a listing, or asked for."""
         known = self._stamps.get(name)
-        return known is not None and known == self._stamp(name)
+        return known is not None and known == self._stamp(name, listed)
 
-    def add(self, name: str) -> None:
+    def add(self, name: str, listed: Mapping[str, Stamp]) -> None:
         """The file has just been read and is whole."""
-        stamp = self._stamp(name)
+        stamp = self._stamp(name, listed)
         if stamp is not None:
             self._stamps[name] = stamp
             self._new = True
@@ -41,9 +43,9 @@ class VerifiedFiles:
         except OSError:
             return  # a read-only run is read anew each time
 
-    def _stamp(self, name: str) -> list[int] | None:
+    def _stamp(self, name: str, listed: Mapping[str, Stamp]) -> list[int] | None:
         try:
-            stamp = stamp_of(self._folder / name)
+            stamp = listed.get(name) or stamp_of(self._folder / name)
         except OSError:
             return None
         return None if stamp is None or stamp[1] is None else [stamp[0], stamp[1]]

@@ -13,7 +13,7 @@ import pytest
 
 import entropylab as el
 from entropylab.errors import RunFormatError
-from entropylab.record import compaction
+from entropylab.record import compaction, merged_files
 from entropylab.record.compaction import compact_run
 
 
@@ -123,7 +123,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize(
-    "moment", ["_write_part", "_verify_part", "_commit_markers", "_commit_evaluations", "delete_files"]
+    "moment", ["write_part", "verify_part", "commit_markers", "commit_evaluations", "delete_files"]
 )
 @pytest.mark.parametrize("after_it", [False, True])
 def test_killed_anywhere_nothing_is_lost_and_the_next_one_finishes(
@@ -165,7 +165,7 @@ def test_a_damaged_file_stops_it_before_anything_is_deleted(copy_of, tmp_path):
 def test_a_merged_file_that_differs_is_never_committed(copy_of, tmp_path, monkeypatch):
     run = copy_of(tmp_path / "r", 3)
     before = content(run)
-    write = compaction._write_part
+    write = compaction.write_part
 
     def write_wrong(folder, name, part, kind):
         write(folder, name, part, kind)
@@ -175,7 +175,7 @@ def test_a_merged_file_that_differs_is_never_committed(copy_of, tmp_path, monkey
             index = table.schema.names.index("selected")
             pq.write_table(table.set_column(index, table.schema.field(index), column), folder / name)
 
-    monkeypatch.setattr(compaction, "_write_part", write_wrong)
+    monkeypatch.setattr(compaction, "write_part", write_wrong)
     with pytest.raises(RunFormatError, match="differs from what it was merged from"):
         compact_run(run.path)
     check_same(before, el.open_run(run.path))
@@ -246,7 +246,7 @@ def test_a_full_or_read_only_disk_is_told_by_name(run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = content(run)
-    monkeypatch.setattr(compaction, "replace_file", refuses)
+    monkeypatch.setattr(merged_files, "replace_file", refuses)
     with pytest.raises(el.errors.RecorderError, match=r"could not be compacted: .*No space left"):
         compact_run(run.path)
     check_same(before, el.open_run(run.path))

@@ -13,7 +13,7 @@ import pytest
 
 import entropylab as el
 from entropylab.errors import RunFormatError, RunNotFoundError
-from entropylab.record.compaction import _bits
+from entropylab.record.merged_files import bits
 from entropylab.schema import FORMAT_KEY
 
 TOKENS = "tokens/step-000001/rank-0000-a1.parquet"
@@ -88,14 +88,14 @@ def test_no_flipped_bit_of_the_data_gives_a_wrong_number(folder):
     for offset in range(4, max(c.data_page_offset + c.total_compressed_size for c in chunks), 47):
         path.write_bytes(good[:offset] + bytes([good[offset] ^ 0x10]) + good[offset + 1 :])
         try:
-            assert all(same_bits(*pair) for pair in zip(run.tokens(steps=1), expected, strict=True)), offset
+            assert all(samebits(*pair) for pair in zip(run.tokens(steps=1), expected, strict=True)), offset
         except RunFormatError:
             found += 1
     assert found > 30
 
 
-def same_bits(left: pa.RecordBatch, right: pa.RecordBatch) -> bool:
-    return _bits(left).equals(_bits(right))
+def samebits(left: pa.RecordBatch, right: pa.RecordBatch) -> bool:
+    return bits(left).equals(bits(right))
 
 
 def test_a_missing_token_file(folder):

@@ -3,50 +3,27 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import shutil
 import uuid
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from store_server import settings, store_server
 
 import entropylab as el
 from entropylab.errors import RecorderError, RunFormatError, RunNotFoundError
 from entropylab.record import compaction
 from entropylab.record.compaction import compact_run
+from entropylab.record.pruning import prune_run
 from entropylab.record.remote import RemotePath
-
-SERVER = """
-import sys, time
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture(scope="module")
 def s3():
     """URL settings of an S3 server in a process of its own."""
-    for module in ("moto", "flask", "flask_cors"):
-        pytest.importorskip(module)
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        port = int(process.stdout.readline())
-        settings = f"endpoint_override=127.0.0.1%3A{port}&scheme=http&region=us-east-1"
-        bucket = RemotePath(f"s3://runs?{settings}&allow_bucket_creation=true")
-        bucket.store[0].create_dir("runs")
-        yield settings
-    finally:
-        process.communicate("", timeout=20)
+    with store_server() as port:
+        yield settings(port)
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -106,6 +83,26 @@ def test_a_run_is_the_same_as_in_a_local_folder(base, tmp_path, batch, world_siz
     assert compact_run(where.url).steps_merged == 0
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_pruning_keeps_every_summary(base, tmp_path, batch, compacted):
+    write(base, batch, range(4), world_size=2)
+    if compacted:
+        compact_run(base)
+    before = content(el.open_run(base))
+    assert prune_run(base, keep_every=3).steps_pruned == (1, 2)
+    done = prune_run(base, keep_every=3, dry_run=False)
+    assert done.done
+    assert done.bytes > 0
+    shutil.rmtree(tmp_path / "cache")
+    run = el.open_run(base)
+    expected = before["tokens"][before["tokens"]["step"].isin([0, 3])].reset_index(drop=True)
+    check_same({**before, "tokens": expected}, content(run))
+    assert run.problems() == []
+    assert run.pruned_steps() == [1, 2]
+    compact_run(base)
+    check_same({**before, "tokens": expected}, content(el.open_run(base)))
+
+
 def test_a_restart_is_a_new_attempt_and_its_history_wins(base, batch):
     write(base, batch, range(4))
     write(base, batch, range(2, 6))
@@ -142,12 +139,12 @@ class KilledError(Exception):
     pass
 
 
-MOMENTS = ("_write_part", "_verify_part", "_commit_markers", "delete_files")
+MOMENTS = ("write_part", "verify_part", "commit_markers", "delete_files")
 
 
 @pytest.mark.parametrize(
     ("base", "moment"),
-    [*(("memory", moment) for moment in MOMENTS), ("s3", "_commit_markers"), ("s3", "delete_files")],
+    [*(("memory", moment) for moment in MOMENTS), ("s3", "commit_markers"), ("s3", "delete_files")],
     indirect=["base"],
 )
 def test_compaction_killed_anywhere_loses_nothing(base, batch, monkeypatch, moment):
