@@ -50,6 +50,12 @@ class Influence:
         return self.current + self.carried + self.decay
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """What a log keeps of it: the change of H in parts, the error of the check, seconds and cost."""
+        names = ("current", "carried", "decay", "predicted", "error", "seconds", "cost")
+        return {f"entropylab/influence/{name}": float(getattr(self, name)) for name in names}
+
+    @property
     def error(self) -> float:
         """|current - checked| over the sum of the tokens' absolute effects."""
         whole = float(self.tokens.abs().nansum())

@@ -37,6 +37,7 @@ def _record_update(recorder: Recorder, result: StepResult, update: Update, index
         mask=rollout.mask[rows],
         entropy=rollout.entropy[rows],
         entropy_after=result.entropy_after[rows],
+        influence=update.influence,
         rewards=rollout.rewards[rows],
         prompt_ids=rollout.prompt_ids[rows],
         sample_ids=rollout.sample_ids[rows],

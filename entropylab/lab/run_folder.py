@@ -19,7 +19,7 @@ from .settings import LabMethod, LabSettings
 TASK = "countdown"
 _LIBRARIES = ("torch", "numpy")
 
-_ADDED = {"head": "logits"}
+_ADDED = {"head": "logits", "influence_every": None}
 """Settings that runs of older versions do not name, with the value that they had."""
 
 

@@ -69,7 +69,8 @@ class LabSettings:
 
     ``seed`` fixes the problems, the rollouts and the evaluations; the warm-up has its own in ``start``.
     ``token_every``: token rows and texts of every so many steps (the summaries stay exact for all steps).
-    ``head``: one of HEADS; both give the same numbers up to rounding.
+    ``head``: one of HEADS; both give the same numbers up to rounding. ``influence_every``: of the tokens of
+    every so many steps the exact effect on the entropy is recorded; the training stays the same bits.
     """
 
     start: Start
@@ -83,17 +84,22 @@ class LabSettings:
     learning_rate: float = 3e-4
     max_grad_norm: float = 1.0
     head: str = "logits"
+    influence_every: int | None = None
 
     def __post_init__(self) -> None:
         if self.head not in HEADS:
             raise InvalidInputError(f"head is {self.head!r}: choose one of {', '.join(HEADS)}")
-        for name in ("steps", "evaluate_every", "token_every", "prompts", "mini_batches"):
-            if getattr(self, name) < 1:
+        for name in ("steps", "evaluate_every", "token_every", "prompts", "mini_batches", "influence_every"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.responses % self.mini_batches:
             raise InvalidInputError(
                 f"{self.responses} responses a step do not make {self.mini_batches} equal mini-batches"
             )
+
+    def has_influence(self, step: int) -> bool:
+        """Whether the influence of this step's tokens is recorded."""
+        return self.influence_every is not None and step % self.influence_every == 0
 
     @property
     def responses(self) -> int:

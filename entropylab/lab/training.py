@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..influence.token_effects import Influence, token_influence
 from ..losses.control_sequence import update_control
 from ..losses.policy_loss import PolicyLoss
 from .countdown import problem_ids
@@ -21,13 +22,17 @@ from .settings import LabMethod, LabSettings
 
 @dataclass(frozen=True)
 class Update:
-    """One optimizer update: its rows of the rollout, what the loss used, and the gradient's norm."""
+    """One optimizer update: its rows of the rollout, what the loss used, and the gradient's norm.
+
+    ``influence``: what each token does to the entropy at the same states, where the step records it.
+    """
 
     rows: slice
     out: PolicyLoss
     logprobs: Tensor
     loss: float
     gradient_norm: float
+    influence: Influence | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,11 @@ def train_step(learner: Learner, method: LabMethod, settings: LabSettings, step:
     for start in range(0, settings.responses, size):
         rows = slice(start, start + size)
         logprobs, out = mini_batch_loss(learner, rollout, rows, method, settings, step)
+        influence = (
+            _influence(learner, rollout, rows, out, settings) if settings.has_influence(step) else None
+        )
         norm = _descend(learner, out.loss, settings.max_grad_norm)
-        updates.append(Update(rows, out, logprobs, out.loss.item(), norm))
+        updates.append(Update(rows, out, logprobs, out.loss.item(), norm, influence))
     _, entropy_after = score(learner.model, rollout.tokens, settings.mini_batches, settings.head)
     return StepResult(step, rollout, tuple(updates), entropy_after)
 
@@ -90,6 +98,21 @@ def _rollout(model: PolicyModel, method: LabMethod, settings: LabSettings, step:
         return rollout
     made = method.advantages.advantages(rollout.rewards, rollout.prompt_ids)
     return replace(rollout, advantages=torch.from_numpy(made).to(rollout.advantages.dtype))
+
+
+def _influence(
+    learner: Learner, rollout: Rollout, rows: slice, out: PolicyLoss, settings: LabSettings
+) -> Influence:
+    """Of the tokens with the weight that the surrogate alone gives them: A r, 0 where the ratio clip acts."""
+    weight = torch.where(out.tokens["clipped"], 0.0, out.tokens["ratio"])
+    return token_influence(
+        learner.model,
+        rollout.tokens[rows],
+        rollout.advantages[rows].unsqueeze(1) * weight.nan_to_num(),
+        rollout.mask[rows],
+        geometry=learner.optimizer,
+        max_grad_norm=settings.max_grad_norm,
+    )
 
 
 def _descend(learner: Learner, loss: Tensor, max_norm: float) -> float:

@@ -20,6 +20,7 @@ from .alert_watch import AlertWatch
 from .alerts import Alert
 from .arrays import whole_number
 from .background import WriterThread
+from .influence_schedule import InfluenceSchedule
 from .inputs import MicroStep, checked_texts, fields_of, loss_tokens, split_metrics
 from .paths import evaluation_file, location
 from .pieces import make_piece
@@ -48,6 +49,9 @@ class Recorder:
     ``on_alert`` is called on the caller's thread, at the first call after a step is written, with each new
     `Alert` of this rank's steps (`record.alerts`: entropy collapsed or about to, a control that selects
     nothing, old and new logprobs apart, prompts without an advantage, values not finite, recording stopped).
+
+    ``influence_every``: the steps whose tokens get an ``influence``, from 0; who trains asks
+    `wants_influence` before each step. ``influence_share``: most of the training's time that it may take.
     """
 
     def __init__(
@@ -62,7 +66,12 @@ class Recorder:
         parent: str | None = None,
         on_error: Literal["raise", "warn"] = "raise",
         on_alert: Callable[[Alert], object] | None = None,
+        influence_every: int | None = None,
+        influence_share: float = 0.1,
     ) -> None:
+        self._influence = (
+            None if influence_every is None else InfluenceSchedule(influence_every, influence_share)
+        )
         world_size = whole_number(world_size, "world_size", 1, _INT16)
         rank = whole_number(rank, "rank", 0, world_size - 1)
         config = strict_json({} if config is None else config, "config")
@@ -104,6 +113,13 @@ class Recorder:
         """Whether recording has stopped after a failure, with ``on_error="warn"``."""
         return self._given_up
 
+    def wants_influence(self, step: int) -> bool:
+        """Whether the influence of this step's tokens is due, by ``influence_every`` and ``influence_share``.
+
+        What `token_influence` gives goes to ``record(influence=...)`` as it is, which takes note of its time.
+        """
+        return self._influence is not None and not self.stopped and self._influence.wants(step)
+
     def record(
         self,
         step: int,
@@ -134,7 +150,8 @@ class Recorder:
         [B, T] either constant in each response or rewards of tokens, which are then summed. ``out`` is the
         result of `policy_loss`; None where one only observes: the covariance is then centred over this rank's
         tokens of the update. ``metrics`` are scalars of the update. ``texts``: the responses as strings, kept
-        only where given. Responses without a token inside the mask are left out unless ``keep_empty`` (logs
+        only where given. ``influence``: what `token_influence` gave, whose check and cost go to the metrics,
+        or [B, T], nats. Responses without a token inside the mask are left out unless ``keep_empty`` (logs
         that hold texts without tokens); a micro-step may be empty. The first record of a new step ends the
         one before.
 
@@ -142,6 +159,7 @@ class Recorder:
         an id that does not fit). A wrong value on a device is found on the writer thread, since reading it
         here would wait for the device: it raises at the next call, and its step is not stored.
         """
+        metrics, influence = self._take_influence(metrics, influence)
         given = {k: v for k, v in locals().items() if k not in ("self", "step", "out")}
         step = whole_number(step, "step", 0, _INT32)
         update = whole_number(update, "update", 0, _INT16)
@@ -170,6 +188,16 @@ class Recorder:
         self._rows_of_step = rows + (self._rows_of_step if self._step == step else 0)
         self._step = step
         self._staged.append(staged)
+
+    def _take_influence(
+        self, metrics: Mapping[str, Any] | None, influence: Any
+    ) -> tuple[Mapping[str, Any] | None, Any]:
+        """(metrics with those of a `token_influence`, its tokens); other values as they are."""
+        if not hasattr(influence, "seconds"):
+            return metrics, influence
+        if self._influence is not None:
+            self._influence.spent(influence.seconds)
+        return {**(metrics or {}), **influence.metrics}, influence.tokens
 
     def evaluate(
         self, step: int, *, split: str = "validation", metric: str = "accuracy", value: float, n: int
