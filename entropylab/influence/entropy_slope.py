@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +57,21 @@ def summed_gradient(
     for rows in batch.pieces():
         with torch.enable_grad():
             value = function(rows, leaves)
-            gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+            gradients = _gradients(value, list(leaves.values()))
         total += float(value.detach())
         for name, gradient in zip(leaves, gradients, strict=True):
             if gradient is not None:
                 found[name] += gradient
     return total, found
+
+
+def _gradients(value: Tensor, leaves: list[Tensor]) -> Sequence[Tensor | None]:
+    try:
+        return torch.autograd.grad(value, leaves, allow_unused=True)
+    except RuntimeError as error:
+        if "use_reentrant" not in str(error):
+            raise
+        raise InvalidInputError(
+            "the model's gradient checkpointing is reentrant, which gives no gradient of single values: "
+            "give use_reentrant=False (gradient_checkpointing_kwargs of transformers)"
+        ) from error
