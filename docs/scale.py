@@ -51,7 +51,7 @@ def page(results: dict[str, Any]) -> str:
                 lines.append(_line(size.removesuffix(" rows"), way, figures))
     return TEMPLATE.read_text(encoding="utf-8").format(
         table="\n".join(lines),
-        ratios=_ratios(results["ratios"]),
+        ratios=_ratios(results["ratios"]) + _dashboard(results.get("dashboard")),
         model=_model(first, int(next(iter(sizes)).removesuffix(" rows").replace(",", ""))),
         bytes_per_row=first["bytes_per_row"],
         machine=results["machine"],
@@ -66,6 +66,14 @@ def _line(size: str, way: str, figures: dict[str, float]) -> str:
 
 def _ratios(ratios: dict[str, float]) -> str:
     return "\n".join(f"* {name}: {value:.2f}" for name, value in ratios.items())
+
+
+def _dashboard(found: dict[str, float] | None) -> str:
+    """What opening the dashboard on the first run takes."""
+    if found is None:
+        return ""
+    seconds = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
+    return f"\n* the dashboard's first page, seconds: {seconds}"
 
 
 def _model(found: dict[str, Any], rows: int) -> str:
