@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from ..errors import EngineError
 from .tasks import ATTEMPTS, Outcome, Task, Value, attempt
@@ -91,12 +94,24 @@ class Processes:
             while waiting or running:
                 while waiting and len(running) < (1 if suspects else self.workers + 1):
                     index = waiting.pop()
-                    running[pool.submit(attempt, function, index, tasks[index])] = index
+                    with _without_main():
+                        running[pool.submit(attempt, function, index, tasks[index])] = index
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     outcome = future.result()
                     suspects.discard(running.pop(future))
                     yield outcome
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that start inside do not run the script of this one again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _died(task: object, workers: int) -> str:

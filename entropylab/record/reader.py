@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 import pandas as pd
 import pyarrow as pa
 
-from ..errors import RunFormatError, RunNotFoundError, UnknownNameError
+from ..errors import FileChangedError, RunFormatError, RunNotFoundError, UnknownNameError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .arrays import whole_number
 from .files import Location
@@ -259,7 +259,7 @@ class Run:
         if known is not None:
             return exact_from_json(known)
         try:
-            rows = source.exact()
+            rows = _exact_of(source)
         except RunFormatError:
             return {}  # problems() names the file; the merged moments do not need it
         cache.put(source, exact_to_json(rows))
@@ -272,6 +272,14 @@ class Run:
             if problem.path.startswith(MARKERS) and _concerns(problem.path, steps):
                 raise RunFormatError(problem.message)
         return snapshot
+
+
+def _exact_of(source: StepSource) -> ExactRows:
+    """What the rows give, read once more where a compaction moved them meanwhile."""
+    try:
+        return source.exact()
+    except FileChangedError:
+        return source.exact()
 
 
 def open_run(path: str | os.PathLike[str] | RemotePath) -> Run:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+
 import pytest
 import worker_functions as work
 
@@ -66,6 +70,19 @@ def test_a_read_that_keeps_failing_is_an_outcome(monkeypatch):
 def test_processes_start_only_where_they_are_worth_it():
     started = list(Processes(2, worth=100)(lambda x: x, [1], 5))  # a lambda cannot be sent to a process
     assert values(started) == {0: 1}
+
+
+def test_a_script_without_a_guard_can_use_processes(recorded, tmp_path):
+    """Workers do not run the script of their parent again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import entropylab as el\n"
+        f"run = el.open_run({str(recorded.path)!r})\n"
+        "print(el.summarize_run(run, recompute=True, workers=2).computed)\n"
+    )
+    shutil.rmtree(recorded.path / "cache", ignore_errors=True)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
 
 
 def test_engines_by_name_and_wrong_settings():
