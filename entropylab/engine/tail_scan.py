@@ -114,10 +114,10 @@ def scan_tails(
     ranks = {q: upper.n - top_count(q, upper.n) + 1 for q in QUANTILES}
     tops = {f: top_count(f, upper.n) for f in TOP_FRACTIONS}
     cut = {upper.place(k)[0] for k in (*ranks.values(), *tops.values())}
-    lower = merge_lower(passes.do(partial(_lower, uppers=cut)))
+    lower = merge_lower(counts for _, counts in passes.do(partial(_lower, uppers=cut)))
     top = _top_frame(upper, lower, tops)
     threshold = float(top.set_index("fraction").loc[TAIL, "threshold"])
-    counts = np.concatenate(passes.do(partial(_by_prompt, threshold=threshold)))
+    counts = np.concatenate([found for _, found in passes.do(partial(_by_prompt, threshold=threshold))])
     return TailScan(
         run=run.name,
         steps=tuple(s.step for s in passes.sources),
@@ -150,38 +150,41 @@ class _Passes:
         self._progress = progress
         self._done = 0
 
-    def do(self, function: Callable[[StepSource], Value], first: bool = False) -> list[Value]:
-        """The values of the steps in order."""
+    def do(self, function: Callable[[StepSource], Value], first: bool = False) -> Iterator[tuple[int, Value]]:
+        """(place of the step, its value), as they come."""
         sources = self.sources
         total = sum(s.n_tokens for s in sources)
-        found: dict[int, Value] = {}
+        found: list[int] = []
         done = 0
         for outcome in self._engine(function, sources, total):
             done += sources[outcome.index].n_tokens
             if self._progress is not None:
                 self._progress((self._done + done / total) / _PASSES)
             if outcome.value is not None:
-                found[outcome.index] = outcome.value
+                found.append(outcome.index)
+                yield outcome.index, outcome.value
             elif first:
                 self.errors[sources[outcome.index].step] = str(outcome.error)
             else:
                 raise FileChangedError(f"{sources[outcome.index]}: {outcome.error}; scan again")
         self._done += 1
         self.sources = [sources[i] for i in sorted(found)]
-        return [found[i] for i in sorted(found)]
 
 
 _PASSES = 3
 
 
 def _first(passes: _Passes, name: str) -> tuple[Moments, UpperCounts]:
-    """Moments and upper counts over all steps that can be read."""
-    parts = passes.do(_counts, first=True)
-    if not parts:
+    """Moments and upper counts over all steps that can be read; counts merge in any order, moments in one."""
+    moments: dict[int, Moments] = {}
+    upper: UpperCounts | None = None
+    for place, (of_step, counts) in passes.do(_counts, first=True):
+        moments[place] = of_step
+        upper = counts if upper is None else upper.merge(counts)
+    if upper is None:
         reason = next(iter(passes.errors.values()), "record without token_sampling")
         raise InsufficientDataError(f"{name}: no step whose tokens are all stored and finite ({reason})")
-    upper = reduce(UpperCounts.merge, (counts for _, counts in parts))
-    return merge_moments(moments for moments, _ in parts), upper
+    return merge_moments(moments[place] for place in sorted(moments)), upper
 
 
 def _counts(source: StepSource) -> tuple[Moments, UpperCounts]:
