@@ -37,9 +37,9 @@ WAYS += ["scan, 1 worker", "ray, 1 worker", "ray, 2 workers"]
 FRESH = ("ours, 1 worker", "ours, 2 workers", "ray, 1 worker", "ray, 2 workers")
 
 
-def make_run(folder: Path, steps: int) -> el.Run:
+def make_run(folder: Path, steps: int, rows_per_step: int = ROWS_PER_STEP) -> el.Run:
     rng = np.random.default_rng(0)
-    shape = (ROWS_PER_STEP // LENGTH, LENGTH)
+    shape = (rows_per_step // LENGTH, LENGTH)
     mask = np.ones(shape, bool)
     surprisal = rng.exponential(0.5, shape).astype(np.float32)
     drift = rng.normal(0, 0.02, shape).astype(np.float32)
@@ -136,20 +136,23 @@ def main() -> None:
     parser.add_argument("--billion", action="store_true")
     parser.add_argument("--dashboard", action="store_true", help="needs playwright and /usr/bin/chromium")
     given = parser.parse_args()
-    results = {}
-    for steps, ways in [(given.steps, WAYS)] + [(2000, ["ours, 2 workers", "ours, known"])] * given.billion:
+    main_part = f"{given.steps * ROWS_PER_STEP:,} rows"
+    parts = {main_part: (given.steps, ROWS_PER_STEP, WAYS)}
+    parts["24,000,000 rows in 3 steps"] = (3, 8_000_000, ["ours, 1 worker"])
+    if given.billion:
+        parts["1,000,000,000 rows"] = (2000, ROWS_PER_STEP, ["ours, 2 workers", "ours, known"])
+    results: dict[str, dict[str, Any]] = {}
+    for name, (steps, rows_per_step, ways) in parts.items():
         folder = given.folder / f"steps-{steps}"
-        make_run(folder, steps)
+        make_run(folder, steps, rows_per_step)
         size = sum(f.stat().st_size for f in folder.glob("tokens/**/*.parquet"))
-        found = all_ways(folder, ways)
-        rows = steps * ROWS_PER_STEP
-        results[f"{rows:,} rows"] = {"bytes_per_row": round(size / rows, 2), **found}
-        if ways is WAYS and given.dashboard:
+        bytes_per_row = round(size / steps / rows_per_step, 2)
+        results[name] = {"bytes_per_row": bytes_per_row, **all_ways(folder, ways)}
+        if name == main_part and given.dashboard:
             shutil.rmtree(folder / "cache", ignore_errors=True)
             results["dashboard"] = opened(folder)
         shutil.rmtree(folder)
-    ratios = _ratios(results[f"{given.steps * ROWS_PER_STEP:,} rows"])
-    keep("scale", {"cores": os.cpu_count()} | results | {"ratios": ratios})
+    keep("scale", {"cores": os.cpu_count()} | results | {"ratios": _ratios(results[main_part])})
 
 
 def _ratios(found: dict[str, dict[str, float]]) -> dict[str, float]:
