@@ -27,11 +27,11 @@ TOLD = {
     "duckdb": "DuckDB, moments, covariance and two top means",
     "polars": "Polars streaming, the same",
     "ours, 1 worker": "`summarize --recompute`, this process",
-    "ours, 2 workers": "the same, two processes",
-    "ours, known": "the same again, from the cache",
+    "ours, 2 workers": "`summarize --recompute`, two processes",
+    "ours, known": "`summarize --recompute` again, from the cache",
     "scan, 1 worker": "`tails --scan`, this process",
     "ray, 1 worker": "`summarize --recompute --engine ray`, 1 worker",
-    "ray, 2 workers": "the same, 2 workers",
+    "ray, 2 workers": "`summarize --recompute --engine ray`, 2 workers",
 }
 
 
