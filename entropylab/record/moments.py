@@ -27,13 +27,14 @@ class Moments:
     def of(cls, values: np.ndarray) -> Moments:
         """Moments of the finite values of an array, in two passes."""
         x = np.asarray(values).ravel()
-        x = x.astype(np.float64) if x.dtype.kind not in "f" else x
+        x = x if x.dtype.kind == "f" else x.astype(np.float64)
         if x.size == 0:
             return cls()
         with np.errstate(invalid="ignore", over="ignore"):
             mean = float(x.mean(dtype=np.float64))
         if not math.isfinite(mean):
-            return cls.of(x[np.isfinite(x)]) if not np.isfinite(x).all() else cls._centred(x, mean)
+            finite = np.isfinite(x)
+            return cls._centred(x, mean) if finite.all() else cls.of(x[finite])
         return cls._centred(x, mean)
 
     @classmethod
