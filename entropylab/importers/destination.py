@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..record.open_recorders import process_exists
 from ..record.writer import make_folder, sync_folder
 from .faults import DestinationExistsError
 
@@ -46,17 +47,9 @@ def _remove_leftovers(destination: Path) -> None:
     prefix = f".{destination.name}{_MARK}"
     for left in destination.parent.iterdir():
         pid = left.name.removeprefix(prefix)
-        if left.name.startswith(prefix) and pid.isdigit() and not _alive(int(pid)):
+        if left.name.startswith(prefix) and pid.isdigit() and _is_gone(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_gone(pid: int) -> bool:
+    return pid == os.getpid() or not process_exists(pid)

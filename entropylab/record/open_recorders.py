@@ -24,6 +24,11 @@ def is_alive(note: Mapping[str, Any]) -> bool:
     pid = note.get("pid")
     if note.get("host") != socket.gethostname() or not isinstance(pid, int):
         return True
+    return process_exists(pid)
+
+
+def process_exists(pid: int) -> bool:
+    """Whether a process of this machine runs, of this user or another."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
