@@ -10,6 +10,7 @@ import pandas as pd
 
 from .attribution_tables import Mask, enrichment
 from .cluster_bootstrap import Floats
+from .concentration import share_of_most
 
 PROBABILITIES = (0.0, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
 """Edges of the bins of a token's probability."""
@@ -84,6 +85,4 @@ def prompt_table(
 
 def top_prompts_share(table: pd.DataFrame, name: str, fraction: float = 0.1) -> float:
     """Share of a set that the ``fraction`` of the prompts with most of it hold; NaN where it is empty."""
-    counts = np.sort(table[name].to_numpy(np.float64))[::-1]
-    total = counts.sum()
-    return float(counts[: max(1, round(fraction * len(counts)))].sum() / total) if total else float("nan")
+    return share_of_most(table[name].to_numpy(np.float64), fraction)

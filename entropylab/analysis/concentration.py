@@ -139,3 +139,10 @@ def gini(values: Floats, weights: Floats | None = None) -> float:
     size = np.sort(np.abs(values))
     n = len(size)
     return float(2 * (np.arange(1, n + 1) @ size) / (n * size.sum()) - (n + 1) / n)
+
+
+def share_of_most(counts: NDArray, fraction: float) -> float:
+    """Share of the sum in the ``fraction`` of the entries with most, one at least; NaN of a sum of 0."""
+    ranked = np.sort(counts)[::-1]
+    total = ranked.sum()
+    return float(ranked[: max(1, round(fraction * len(ranked)))].sum() / total) if total else float("nan")

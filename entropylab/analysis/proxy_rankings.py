@@ -25,6 +25,9 @@ PREDICTIONS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 """What each takes for the effect of a token on the entropy, up to a factor: minus the covariance (arXiv
 2505.22617), the tabular softmax without and with its probability, and Ω of STEER (arXiv 2510.10150)."""
 
+FIGURES = ("spearman", "overlap", "capture", "raises", "saved")
+"""Of a quantity: its rank correlation, and what is told of the tokens that it chooses."""
+
 _COLUMNS = (
     "step",
     "update",
@@ -70,7 +73,7 @@ def ranked_figures(tokens: pd.DataFrame, fraction: float) -> dict[str, dict[str,
         values = predict(tokens).to_numpy(np.float64)
         if np.isfinite(values).all():
             chosen = np.zeros(len(tokens), dtype=bool)
-            chosen[np.argsort(values, kind="stable")[:k]] = True
+            chosen[lowest(values, k)] = True
             spearman = _correlation(rankdata(values), ranks)
             found[name] = {**chosen_figures(tokens, chosen), "spearman": spearman}
     return found
@@ -79,18 +82,23 @@ def ranked_figures(tokens: pd.DataFrame, fraction: float) -> dict[str, dict[str,
 def chosen_figures(tokens: pd.DataFrame, chosen: NDArray[np.bool_]) -> dict[str, float]:
     """Of some tokens against as many that lower the entropy most."""
     if not chosen.any():
-        return dict.fromkeys(("spearman", "overlap", "capture", "raises", "saved"), float("nan"))
+        return dict.fromkeys(FIGURES, float("nan"))
     influence = tokens["influence"].to_numpy()
-    best = np.argsort(influence, kind="stable")[: int(chosen.sum())]
-    taken, lowest = influence[chosen], influence[best].sum()
+    best = lowest(influence, int(chosen.sum()))
+    taken, most = influence[chosen], influence[best].sum()
     lowering = -np.minimum(influence, 0.0).sum()
     return {
         "spearman": np.nan,
         "overlap": float(chosen[best].mean()),
-        "capture": float(taken.sum() / lowest) if lowest < 0 else np.nan,
+        "capture": float(taken.sum() / most) if most < 0 else np.nan,
         "raises": float((taken > 0).mean()),
         "saved": float(-taken.sum() / lowering) if lowering > 0 else np.nan,
     }
+
+
+def lowest(values: Floats, k: int) -> NDArray[np.intp]:
+    """Places of the k lowest values, the first of equal ones."""
+    return np.argsort(values, kind="stable")[:k]
 
 
 def _correlation(x: Floats, y: Floats) -> float:

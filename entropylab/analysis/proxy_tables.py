@@ -11,9 +11,8 @@ from scipy.stats import rankdata, t as student
 
 from ..record.summary import top_count
 from ..schema import QUADRANTS
-from .proxy_rankings import PREDICTIONS, ranked_figures
+from .proxy_rankings import FIGURES, PREDICTIONS, lowest, ranked_figures
 
-FIGURES = ("spearman", "overlap", "capture", "raises", "saved")
 BLOCKS = 20
 """Blocks of prompts of the jackknife."""
 ENTROPY_BINS = 4
@@ -69,8 +68,8 @@ def quadrant_shares(sets: Sequence[pd.DataFrame], fraction: float) -> pd.DataFra
         for tokens in sets:
             values = order(tokens).to_numpy(np.float64)
             if np.isfinite(values).all():
-                lowest = np.argsort(values, kind="stable")[: top_count(fraction, len(tokens))]
-                counts += np.bincount(tokens["quadrant"].to_numpy()[lowest], minlength=len(QUADRANTS))
+                chosen = lowest(values, top_count(fraction, len(tokens)))
+                counts += np.bincount(tokens["quadrant"].to_numpy()[chosen], minlength=len(QUADRANTS))
         table[name] = counts / counts.sum() if counts.sum() else np.nan
     return table
 

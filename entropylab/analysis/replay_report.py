@@ -11,12 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..errors import (
-    InsufficientDataError,
-    InvalidInputError,
-    RunNotFoundError,
-    UnknownNameError,
-)
+from ..errors import InsufficientDataError, InvalidInputError, UnknownNameError
 from ..record.reader import Run
 from ..record.step_source import StepSource
 from ..schema import QUADRANTS
@@ -187,17 +182,10 @@ def _control_of(control: Any) -> tuple[str, SelectingControl]:
 
 def _sources(run: Run, steps: int | Iterable[int] | None) -> list[StepSource]:
     """The steps to replay, by default the first with token rows; RunNotFoundError for one without."""
-    held = {s.step: s for s in run.step_sources() if any(m.tokens for m in s.markers)}
-    if steps is None:
-        chosen = sorted(held)[:DEFAULT_STEPS]
-    else:
-        chosen = [int(steps)] if isinstance(steps, int | np.integer) else [int(step) for step in steps]
-    absent = [step for step in chosen if step not in held]
-    if absent:
-        raise RunNotFoundError(
-            f"{run.path}: no token rows of the steps {absent[:10]}; token_steps() lists those there"
-        )
-    return [held[step] for step in chosen]
+    chosen = run.token_steps()[:DEFAULT_STEPS] if steps is None else steps
+    numbers = [int(chosen)] if isinstance(chosen, int | np.integer) else [int(step) for step in chosen]
+    held = {source.step: source for source in run.step_sources(numbers)}
+    return [held[step] for step in numbers]
 
 
 def _updates(source: StepSource) -> Iterator[pd.DataFrame | None]:

@@ -32,8 +32,7 @@ def token_rows(
     of the rest, each with its ``sampling_weight``: 1 / the probability that it is here.
     """
     max_rows = MAX_ROWS if max_rows is None else max_rows
-    wanted = set(steps)
-    sources = [s for s in run.step_sources() if s.step in wanted]
+    sources = run.step_sources(steps)
     stored = sum(m.tokens.rows for s in sources for m in s.markers if m.tokens)
     if stored <= max_rows:
         return pa.Table.from_batches(list(run.tokens(steps, columns))), False

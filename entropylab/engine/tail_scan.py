@@ -105,6 +105,8 @@ def scan_tails(
     merge exactly, so the result is the same to the bit over every engine. ``settings``: see `engine_of`.
     Raises InsufficientDataError where no step has all its tokens stored and readable, `EngineError`.
     """
+    from ..analysis.concentration import share_of_most  # not loaded in every worker
+
     if isinstance(engine, str):
         engine = engine_of(engine, **settings)
     wanted = None if steps is None else set(steps)
@@ -132,7 +134,7 @@ def scan_tails(
         top=top,
         survival=_survival(upper),
         n_prompts=len(counts),
-        tenth_share=_tenth_share(counts),
+        tenth_share=share_of_most(counts, 0.1),
         left_out=tuple(s.step for s in chosen if not s.stored),
         errors=passes.errors,
     )
@@ -239,11 +241,6 @@ def _survival(upper: UpperCounts) -> pd.DataFrame:
         places = np.unique(np.searchsorted(-np.log(above), -wanted))
         held, above = held[places], above[places]
     return pd.DataFrame({"x": values_of(held, 0), "share": above})
-
-
-def _tenth_share(counts: np.ndarray) -> float:
-    ranked = np.sort(counts)[::-1]
-    return float(ranked[: max(1, round(0.1 * len(ranked)))].sum() / max(1, ranked.sum()))
 
 
 def _number(value: float | None) -> float:

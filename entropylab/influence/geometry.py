@@ -108,9 +108,7 @@ def _sgd(
     lr, momentum, rate = float(group["lr"]), float(group["momentum"]), float(group["weight_decay"])
     buffer = state.get("momentum_buffer")
     share = 1.0 if buffer is None or not momentum else 1.0 - float(group["dampening"])
-    factor = 1.0 + momentum * share if group["nesterov"] and buffer is not None else share
-    if group["nesterov"] and buffer is None:
-        factor = 1.0 + momentum
+    factor = 1.0 + momentum * share if group["nesterov"] else share
     power = momentum**2 if group["nesterov"] else momentum
     carried = None if buffer is None or not momentum else -lr * power * buffer
     decay = -lr * factor * rate * parameter if rate else None

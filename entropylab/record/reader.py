@@ -190,17 +190,23 @@ class Run:
         verified.save()
         return found
 
-    def step_sources(self) -> list[StepSource]:
-        """The whole steps, as what an engine needs to read each of them anywhere."""
-        return list(self._sources(self._snapshot()))
+    def step_sources(self, steps: Iterable[int] | None = None) -> list[StepSource]:
+        """The whole steps, as what an engine needs to read each of them anywhere.
+
+        ``steps``: those alone; `RunNotFoundError` for one without token rows.
+        """
+        wanted, snapshot = _wanted(steps), self._snapshot()
+        _check_stored(snapshot, wanted, self.path)
+        return list(self._sources(snapshot, wanted))
 
     def step_cache(self, kind: str) -> StepCache:
         """What readers made of the rows of single steps; kinds: `step_cache.EXACT`, `RECOMPUTED`."""
         return self._caches.setdefault(kind, StepCache(self.path, kind))
 
-    def _sources(self, snapshot: Snapshot) -> Iterator[StepSource]:
-        for _, markers in sorted(snapshot.history.whole.items()):
-            yield StepSource.of(self.path, markers, snapshot.inventory.stamps)
+    def _sources(self, snapshot: Snapshot, wanted: set[int] | None = None) -> Iterator[StepSource]:
+        for step, markers in sorted(snapshot.history.whole.items()):
+            if wanted is None or step in wanted:
+                yield StepSource.of(self.path, markers, snapshot.inventory.stamps)
 
     def _inventory(self) -> Inventory:
         return self._listed or take_inventory(self.path)
