@@ -15,7 +15,8 @@ from measure import alternate, keep
 
 from entropylab.influence.routes import ROUTES
 from entropylab.influence.token_effects import token_influence
-from entropylab.lab.model import ModelSettings, PolicyModel, parameter_count
+from entropylab.lab.model import PolicyModel, parameter_count
+from entropylab.lab.settings import ModelSettings
 
 B, S, T = 64, 17, 10
 SIZES = {"small": ModelSettings(), "large": ModelSettings(width=256, layers=6, heads=8)}

@@ -16,6 +16,7 @@ from .progress import LabProgress
 from .recording import record_event
 from .run_folder import claim_folder, run_config
 from .settings import LabMethod, LabSettings, Preset
+from .tasks import task_named
 from .training import StepResult, train
 from .warmup import load_start, start_path
 
@@ -52,10 +53,11 @@ def make_run(plan: RunPlan, cache: Path, *, overwrite: bool = False, on_event: O
     if not claim_folder(plan.folder, config, overwrite=overwrite):
         return False
     model = load_start(cache, settings.start)
+    task = task_named(settings.start.task)
     sampling = TokenSampling(every_steps=settings.token_every)
     with Recorder(plan.folder, config=config, method=method.label, token_sampling=sampling) as recorder:
         for event in train(model, method, settings):
-            record_event(recorder, event, texts=sampling.stores(event.step))
+            record_event(recorder, event, texts=sampling.stores(event.step), task=task)
             if on_event is not None:
                 on_event(event)
     return True

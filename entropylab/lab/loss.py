@@ -11,7 +11,6 @@ from ..losses.full_kl import FullKL
 from ..losses.heads.fused_loss import fused_policy_loss
 from ..losses.min_p import min_p_logprobs
 from ..losses.policy_loss import PolicyLoss, policy_loss
-from .countdown import PROMPT_LENGTH
 from .learner import Learner
 from .rollout import Rollout, logprobs_and_entropy
 from .settings import LabMethod, LabSettings
@@ -20,7 +19,7 @@ from .settings import LabMethod, LabSettings
 def mini_batch_loss(
     learner: Learner, rollout: Rollout, rows: slice, method: LabMethod, settings: LabSettings, step: int
 ) -> tuple[Tensor, PolicyLoss]:
-    """Logprobs [B, 10] without gradient, and the loss of the rows of a rollout."""
+    """Logprobs [B, T] without gradient, and the loss of the rows of a rollout."""
     given: dict[str, Any] = {
         "old_logprobs": rollout.old_logprobs[rows],
         "advantages": rollout.advantages[rows],
@@ -36,7 +35,7 @@ def mini_batch_loss(
 
 
 def _from_logits(learner: Learner, tokens: Tensor, given: dict[str, Any]) -> tuple[Tensor, PolicyLoss]:
-    responses = tokens[:, PROMPT_LENGTH:]
+    responses = tokens[:, -learner.model.response_length :]
     logits = learner.model.response_logits(tokens)
     if learner.filtered:
         given["ref_logprobs"] = min_p_logprobs(logits.detach(), responses)
@@ -51,7 +50,7 @@ def _from_logits(learner: Learner, tokens: Tensor, given: dict[str, Any]) -> tup
 
 def _from_states(learner: Learner, tokens: Tensor, given: dict[str, Any]) -> tuple[Tensor, PolicyLoss]:
     """Lp-Reg's filtered policy is made from logits without gradient."""
-    responses = tokens[:, PROMPT_LENGTH:]
+    responses = tokens[:, -learner.model.response_length :]
     states = learner.model.response_states(tokens)
     if learner.filtered:
         with torch.no_grad():

@@ -8,18 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .countdown import PROMPT_LENGTH, RESPONSE_LENGTH, VOCABULARY
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """Sizes of the transformer; ``context`` is the longest sequence it has positions for."""
-
-    vocabulary: int = len(VOCABULARY)
-    width: int = 64
-    layers: int = 2
-    heads: int = 4
-    context: int = 40
+from .countdown import RESPONSE_LENGTH
+from .settings import ModelSettings
 
 
 @dataclass
@@ -70,10 +60,11 @@ class Block(nn.Module):
 
 
 class PolicyModel(nn.Module):
-    """Next-token model over the 48 tokens of the task."""
+    """Next-token model over the tokens of a task whose responses have ``response_length`` tokens."""
 
-    def __init__(self, settings: ModelSettings | None = None) -> None:
+    def __init__(self, settings: ModelSettings | None = None, response_length: int = RESPONSE_LENGTH) -> None:
         super().__init__()
+        self.response_length = response_length
         self.settings = settings or ModelSettings()
         width, vocabulary = self.settings.width, self.settings.vocabulary
         self.token_embedding = nn.Embedding(vocabulary, width)
@@ -103,19 +94,21 @@ class PolicyModel(nn.Module):
         return self.norm(x if last is None else x[:, -last:])
 
     def response_logits(self, tokens: Tensor) -> Tensor:
-        """Logits [B, 10, V] that predict the response within whole sequences [B, 17]."""
+        """Logits [B, T, V] that predict the response of T tokens within whole sequences [B, P + T]."""
         return self.head(self.response_states(tokens))
 
     def response_states(self, tokens: Tensor) -> Tensor:
-        """Hidden states [B, 10, width] that predict the response within whole sequences [B, 17]."""
-        return self.states(tokens[:, : PROMPT_LENGTH + RESPONSE_LENGTH - 1], last=RESPONSE_LENGTH)
+        """Hidden states [B, T, width] that predict the response within whole sequences [B, P + T]."""
+        return self.states(tokens[:, :-1], last=self.response_length)
 
 
-def build_model(seed: int, settings: ModelSettings | None = None) -> PolicyModel:
+def build_model(
+    seed: int, settings: ModelSettings | None = None, response_length: int = RESPONSE_LENGTH
+) -> PolicyModel:
     """A freshly initialised model; the global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return PolicyModel(settings)
+        return PolicyModel(settings, response_length)
 
 
 def parameter_count(model: nn.Module) -> int:

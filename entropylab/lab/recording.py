@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ..record.recorder import Recorder
-from .countdown import decode
 from .evaluation import Evaluation
+from .tasks import COUNTDOWN, Task
 from .training import StepResult, Update
 
 
-def record_event(recorder: Recorder, event: StepResult | Evaluation, *, texts: bool = True) -> None:
+def record_event(
+    recorder: Recorder, event: StepResult | Evaluation, *, texts: bool = True, task: Task = COUNTDOWN
+) -> None:
     """Write one step, with the responses as text or without, or one evaluation.
 
     When it returns, all steps before it are on disk.
@@ -17,7 +19,7 @@ def record_event(recorder: Recorder, event: StepResult | Evaluation, *, texts: b
         _record_evaluation(recorder, event)
         return
     for index, update in enumerate(event.updates):
-        _record_update(recorder, event, update, index, texts)
+        _record_update(recorder, event, update, index, task if texts else None)
     recorder.end_step(event.step)
 
 
@@ -26,7 +28,9 @@ def _record_evaluation(recorder: Recorder, evaluation: Evaluation) -> None:
         recorder.evaluate(evaluation.step, split=evaluation.split, metric=metric, value=value, n=evaluation.n)
 
 
-def _record_update(recorder: Recorder, result: StepResult, update: Update, index: int, texts: bool) -> None:
+def _record_update(
+    recorder: Recorder, result: StepResult, update: Update, index: int, texts: Task | None
+) -> None:
     rollout, rows = result.rollout, update.rows
     recorder.record(
         result.step,
@@ -42,7 +46,9 @@ def _record_update(recorder: Recorder, result: StepResult, update: Update, index
         prompt_ids=rollout.prompt_ids[rows],
         sample_ids=rollout.sample_ids[rows],
         token_ids=rollout.responses[rows],
-        texts=[decode(response) for response in rollout.responses[rows].tolist()] if texts else None,
+        texts=None
+        if texts is None
+        else [texts.decode(response) for response in rollout.responses[rows].tolist()],
         update=index,
         metrics={"loss": update.loss, "grad_norm": update.gradient_norm},
     )

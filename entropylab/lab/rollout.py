@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..errors import InvalidInputError
 from ..losses.heads.statistics import token_stats
-from .countdown import PROMPT_LENGTH, RESPONSE_LENGTH, IntArray, problem_ids, prompt_tokens, verify
 from .model import Cache, PolicyModel
 from .streams import stream
+from .tasks import COUNTDOWN, IntArray, Task
 
 ADVANTAGE_EPSILON = 1e-6
 
@@ -20,8 +20,8 @@ ADVANTAGE_EPSILON = 1e-6
 class Rollout:
     """B = prompts x group size responses, the samples of a prompt side by side.
 
-    ``tokens`` [B, 17] are whole sequences; ``old_logprobs`` and ``entropy`` [B, 10] belong to the policy that
-    sampled them, at T = 1, in nats; ``prompt_ids``, ``sample_ids``, ``rewards`` and ``advantages`` are [B].
+    ``tokens`` [B, P + T] are whole sequences; ``old_logprobs`` and ``entropy`` [B, T], in nats, belong to the
+    policy that sampled them, at T = 1; the others are [B].
     """
 
     tokens: Tensor
@@ -34,12 +34,12 @@ class Rollout:
 
     @property
     def responses(self) -> Tensor:
-        """Response tokens [B, 10]."""
-        return self.tokens[:, PROMPT_LENGTH:]
+        """Response tokens [B, T]."""
+        return self.tokens[:, -self.old_logprobs.shape[1] :]
 
     @property
     def mask(self) -> Tensor:
-        """All-true mask [B, 10]: every response has 10 tokens."""
+        """All-true mask [B, T]: every response has all its tokens."""
         return torch.ones_like(self.old_logprobs, dtype=torch.bool)
 
 
@@ -47,14 +47,14 @@ class Rollout:
 def sample_responses(
     model: PolicyModel, prompts: Tensor, *, samples: int = 1, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Responses [P x samples, 10] to the prompts [P, 7] at T = 1; greedy where no generator is given."""
+    """Responses [N x samples, T] to the prompts [N, P] at T = 1; greedy where no generator is given."""
     cache = Cache()
     logits = model(prompts, cache, last=1)[:, 0].repeat_interleave(samples, 0)
     cache = cache.repeat(samples)
     tokens: list[Tensor] = []
     while True:
         tokens.append(_next_tokens(logits, generator))
-        if len(tokens) == RESPONSE_LENGTH:
+        if len(tokens) == model.response_length:
             return torch.stack(tokens, dim=1)
         logits = model(tokens[-1][:, None], cache)[:, 0]
 
@@ -74,7 +74,7 @@ def logprobs_and_entropy(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor
 
 @torch.no_grad()
 def score(model: PolicyModel, tokens: Tensor, pieces: int, head: str = "logits") -> tuple[Tensor, Tensor]:
-    """Logprobs and entropy [B, 10] of whole sequences [B, 17], read in ``pieces`` equal pieces.
+    """Logprobs and entropy [B, T] of whole sequences [B, P + T], read in ``pieces`` equal pieces.
 
     With the pieces of the training's mini-batches and its ``head`` the numbers equal the training's own bit
     for bit, so the first update of a step sees a ratio of exactly 1.
@@ -85,11 +85,11 @@ def score(model: PolicyModel, tokens: Tensor, pieces: int, head: str = "logits")
 
 
 def _from_logits(model: PolicyModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    return logprobs_and_entropy(model.response_logits(tokens), tokens[:, PROMPT_LENGTH:])
+    return logprobs_and_entropy(model.response_logits(tokens), tokens[:, -model.response_length :])
 
 
 def _from_states(model: PolicyModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    found = token_stats(model.response_states(tokens), model.head.weight, tokens[:, PROMPT_LENGTH:])
+    found = token_stats(model.response_states(tokens), model.head.weight, tokens[:, -model.response_length :])
     return found.logprobs, found.entropy
 
 
@@ -109,14 +109,14 @@ def group_advantages(rewards: Tensor, group_size: int) -> Tensor:
     return (centred / (groups.std(dim=1, keepdim=True) + ADVANTAGE_EPSILON)).flatten()
 
 
-def rewards_of(prompts: Tensor, responses: Tensor) -> Tensor:
-    """1.0 for each right response [B, 10] to its prompt [B, 7], else 0.0."""
-    return torch.from_numpy(verify(prompts.numpy(), responses.numpy())).float()
+def rewards_of(prompts: Tensor, responses: Tensor, task: Task = COUNTDOWN) -> Tensor:
+    """The reward [B] of each response [B, T] to its prompt [B, P]; 1.0 where it is right."""
+    return torch.from_numpy(task.rewards(prompts.numpy(), responses.numpy())).float()
 
 
-def draw_problems(count: int, seed: int, step: int) -> IntArray:
+def draw_problems(count: int, seed: int, step: int, task: Task = COUNTDOWN) -> IntArray:
     """Prompt ids of ``count`` different training problems for one step."""
-    ids = problem_ids("train")
+    ids = task.problem_ids("train")
     order = torch.randperm(len(ids), generator=stream(seed, "problems", step))
     return ids[order[:count].numpy()]
 
@@ -130,16 +130,17 @@ def make_rollout(
     seed: int,
     step: int,
     head: str = "logits",
+    task: Task = COUNTDOWN,
 ) -> Rollout:
     """Sample a group of responses to each of a step's training problems, and judge them."""
-    ids = torch.from_numpy(draw_problems(prompts, seed, step))
-    questions = torch.from_numpy(prompt_tokens(ids.numpy()))
+    ids = torch.from_numpy(draw_problems(prompts, seed, step, task))
+    questions = torch.from_numpy(task.prompt_tokens(ids.numpy()))
     responses = sample_responses(
         model, questions, samples=group_size, generator=stream(seed, "rollout", step)
     )
     questions = questions.repeat_interleave(group_size, 0)
     tokens = torch.cat([questions, responses], dim=1)
-    rewards = rewards_of(questions, responses)
+    rewards = rewards_of(questions, responses, task)
     old_logprobs, entropy = score(model, tokens, mini_batches, head)
     return Rollout(
         tokens=tokens,

@@ -12,11 +12,9 @@ from ..errors import InvalidInputError
 from ..losses.settings import to_dict
 from ..record.paths import RUN_FILE
 from ..record.reader import Run, open_run
-from .countdown import LARGEST_NUMBER, LARGEST_VALUE, OPERATORS, SPLITS, VOCABULARY, problem_ids
-from .model import ModelSettings
 from .settings import LabMethod, LabSettings
+from .tasks import TASKS, task_named
 
-TASK = "countdown"
 _LIBRARIES = ("torch", "numpy")
 
 _ADDED = {"head": "logits", "influence_every": None}
@@ -26,6 +24,8 @@ _ADDED = {"head": "logits", "influence_every": None}
 def run_config(method: LabMethod, settings: LabSettings) -> dict[str, Any]:
     """The configuration of a run as plain JSON data: all that its numbers depend on."""
     flat = {key: value for key, value in asdict(settings).items() if key != "start"}
+    start = {key: value for key, value in asdict(settings.start).items() if key not in ("task", "model")}
+    task = task_named(settings.start.task)
     return {
         "method_key": method.method_key,
         "surrogate": to_dict(method.surrogate),
@@ -33,26 +33,15 @@ def run_config(method: LabMethod, settings: LabSettings) -> dict[str, Any]:
         "release_step": method.release_step,
         **({} if method.advantages is None else {"advantages": to_dict(method.advantages)}),
         "start": settings.start.name,
-        "warm_up": {**asdict(settings.start), "operator_weights": list(settings.start.operator_weights)},
+        "warm_up": {**start, "operator_weights": list(settings.start.operator_weights)},
         **flat,
         "temperature": 1.0,
         "dtype": "float32",
         "optimizer": "AdamW",
-        "model": {"name": "decoder-only transformer", **asdict(ModelSettings())},
-        "task": _task(),
-        "vocabulary": list(VOCABULARY),
+        "model": {"name": "decoder-only transformer", **asdict(settings.start.model)},
+        "task": task.describe(),
+        "vocabulary": list(task.vocabulary),
         "libraries": {name: version(name) for name in _LIBRARIES},
-    }
-
-
-def _task() -> dict[str, Any]:
-    return {
-        "name": TASK,
-        "numbers": 3,
-        "largest_number": LARGEST_NUMBER,
-        "largest_value": LARGEST_VALUE,
-        "operators": list(OPERATORS),
-        "problems": {split: len(problem_ids(split)) for split in SPLITS},
     }
 
 
@@ -84,7 +73,7 @@ def is_finished(run: Run) -> bool:
 def _lab_run(folder: Path) -> Run:
     if (folder / RUN_FILE).exists():
         run = open_run(folder)
-        if run.config.get("task", {}).get("name") == TASK:
+        if run.config.get("task", {}).get("name") in TASKS:
             return run
     raise InvalidInputError(f"{folder} holds something that is no run of the lab: give another folder")
 

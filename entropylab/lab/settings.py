@@ -12,17 +12,30 @@ from ..losses.controls.kl_cov import KLCov
 from ..losses.controls.random_clip import RandomClip
 from ..losses.methods import METHODS
 from ..losses.surrogates import ImportanceSampling, PPOClip
+from .countdown import VOCABULARY
 
 HEADS = ("logits", "fused")
 """What the loss is made from: logits of all tokens, or hidden states and the head's weight."""
 
 
 @dataclass(frozen=True)
+class ModelSettings:
+    """Sizes of the transformer; ``context`` is the longest sequence it has positions for."""
+
+    vocabulary: int = len(VOCABULARY)
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    context: int = 40
+
+
+@dataclass(frozen=True)
 class Start:
-    """A warm-up: AdamW on ``chains`` random correct chains, stopped at step ``stop`` of a linear schedule.
+    """A warm-up: AdamW on ``chains`` random right answers, stopped at step ``stop`` of a linear schedule.
 
     ``operator_weights`` are the chances of +, - and * in the chains. ``seed`` makes the start one certain
     model: how good a warm-up turns out varies with it about as much as a run varies with its method.
+    ``task``: a name in TASKS; its vocabulary must fit the ``model``.
     """
 
     name: str
@@ -34,6 +47,8 @@ class Start:
     learning_rate: float = 4e-3
     schedule: int = 2000
     max_grad_norm: float = 1.0
+    task: str = "countdown"
+    model: ModelSettings = ModelSettings()
 
     def __post_init__(self) -> None:
         if not 0 <= self.stop <= self.schedule:

@@ -11,13 +11,13 @@ from torch import Tensor
 from ..influence.token_effects import Influence, token_influence
 from ..losses.control_sequence import update_control
 from ..losses.policy_loss import PolicyLoss
-from .countdown import problem_ids
 from .evaluation import Evaluation, evaluate
 from .learner import Learner, make_learner
 from .loss import mini_batch_loss
 from .model import PolicyModel
 from .rollout import Rollout, make_rollout, score
 from .settings import LabMethod, LabSettings
+from .tasks import IntArray, Task, task_named
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Update:
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step: the rollout, its updates, and the entropy [B, 10] at the same states after them, in nats."""
+    """One step: the rollout, its updates, and the entropy [B, T] at the same states after them, in nats."""
 
     step: int
     rollout: Rollout
@@ -64,7 +64,14 @@ def train(model: PolicyModel, method: LabMethod, settings: LabSettings) -> Itera
 
 
 def _evaluate(model: PolicyModel, settings: LabSettings, split: str, step: int) -> Evaluation:
-    return evaluate(model, problem_ids(split), split=split, seed=settings.seed, step=step)
+    task = task_named(settings.start.task)
+    ids = held_out_problems(task, split)
+    return evaluate(model, ids, split=split, seed=settings.seed, step=step, task=task)
+
+
+def held_out_problems(task: Task, split: str) -> IntArray:
+    """Prompt ids that a policy in training is evaluated on: all of the split."""
+    return task.problem_ids(split)
 
 
 def train_step(learner: Learner, method: LabMethod, settings: LabSettings, step: int) -> StepResult:
@@ -93,6 +100,7 @@ def _rollout(model: PolicyModel, method: LabMethod, settings: LabSettings, step:
         seed=settings.seed,
         step=step,
         head=settings.head,
+        task=task_named(settings.start.task),
     )
     if method.advantages is None:
         return rollout

@@ -1,4 +1,4 @@
-"""The warm-up: supervised training on random correct chains, stopped early, kept on disk."""
+"""The warm-up: supervised training on random right answers, stopped early, kept on disk."""
 
 from __future__ import annotations
 
@@ -14,26 +14,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import RunFormatError
-from .chains import random_chains
-from .countdown import PROMPT_LENGTH
 from .model import PolicyModel, build_model
 from .settings import Start
 from .streams import stream, stream_seed
+from .tasks import task_named
 
 OnStep = Callable[[int], None]
 
 
 def train_start(start: Start, on_step: OnStep | None = None) -> PolicyModel:
-    """A model trained to imitate random correct chains for ``start.stop`` steps.
+    """A model trained to imitate random right answers for ``start.stop`` steps.
 
     Cross-entropy on the response, AdamW, learning rate falling linearly to 0 at ``start.schedule``.
     """
-    data = torch.from_numpy(
-        random_chains(
-            start.chains, seed=stream_seed(start.seed, "chains"), operator_weights=start.operator_weights
-        )
-    )
-    model = build_model(stream_seed(start.seed, "model"))
+    task = task_named(start.task)
+    examples = task.examples(start.chains, stream_seed(start.seed, "chains"), start.operator_weights)
+    data = torch.from_numpy(examples)
+    model = build_model(stream_seed(start.seed, "model"), start.model, task.response_length)
     optimizer = torch.optim.AdamW(model.parameters(), lr=start.learning_rate)
     generator = stream(start.seed, "warm-up")
     for step in range(start.stop):
@@ -47,7 +44,7 @@ def train_start(start: Start, on_step: OnStep | None = None) -> PolicyModel:
 
 def _imitate(model: PolicyModel, optimizer: torch.optim.Optimizer, tokens: Tensor, max_norm: float) -> None:
     logits = model.response_logits(tokens)
-    loss = functional.cross_entropy(logits.flatten(0, 1), tokens[:, PROMPT_LENGTH:].flatten())
+    loss = functional.cross_entropy(logits.flatten(0, 1), tokens[:, -model.response_length :].flatten())
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
@@ -69,7 +66,7 @@ def load_start(folder: Path, start: Start, on_step: OnStep | None = None) -> Pol
     path = start_path(folder, start)
     if not path.exists():
         _store(train_start(start, on_step), path)
-    model = build_model(0)
+    model = build_model(0, start.model, task_named(start.task).response_length)
     try:
         model.load_state_dict(torch.load(path, weights_only=True))
     except Exception as error:

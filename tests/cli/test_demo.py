@@ -15,7 +15,6 @@ torch = pytest.importorskip("torch")
 def demo(tmp_path_factory):
     """A real demo of two steps, of an untrained policy and on a tenth of the held-out problems."""
     from entropylab.lab import training
-    from entropylab.lab.countdown import problem_ids
     from entropylab.lab.demo import WARM_STARTS
     from entropylab.lab.model import build_model
     from entropylab.lab.settings import START_B
@@ -26,7 +25,7 @@ def demo(tmp_path_factory):
     start.parent.mkdir()
     torch.save(build_model(0).state_dict(), start)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "problem_ids", lambda split: problem_ids(split)[::10])
+        patch.setattr(training, "held_out_problems", lambda task, split: task.problem_ids(split)[::10])
         return out, CliRunner().invoke(app, ["demo", "--out", str(out), "--steps", "2"])
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from entropylab.lab import training
-from entropylab.lab.countdown import problem_ids
 from entropylab.lab.settings import Start
 from entropylab.lab.warmup import load_start
 
@@ -39,4 +38,4 @@ def weak_start() -> Start:
 @pytest.fixture
 def few_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations on the first 24 problems of a split."""
-    monkeypatch.setattr(training, "problem_ids", lambda split: problem_ids(split)[:24])
+    monkeypatch.setattr(training, "held_out_problems", lambda task, split: task.problem_ids(split)[:24])
