@@ -16,13 +16,14 @@ from ..analysis.quadrants import quadrant_frame
 from ..record.bit_counts import UpperCounts, highest, mean_of_sum
 from ..schema import QUADRANTS
 from .attribution_cells import CellCounts
-from .attribution_tasks import Edges, Lowers, StepPrompts, StepTables
+from .attribution_rows import Edges
+from .attribution_tasks import Lowers, StepPrompts, StepTables
 from .attribution_totals import RANKED, SUMMED, IdCounts, Totals
 
 SETS = (ALL, SELECTED, TAIL)
 """The sets in the order in which the workers count them."""
 
-CHOSEN = ((1, SELECTED), (2, TAIL))
+CHOSEN = tuple((s, name) for s, name in enumerate(SETS) if name != ALL)
 
 
 def quadrant_rows(tables: StepTables, level: float) -> pd.DataFrame:

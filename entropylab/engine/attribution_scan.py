@@ -28,12 +28,11 @@ from .attribution_frames import (
     quadrant_rows,
     token_rows,
 )
+from .attribution_rows import Edges, Tail
 from .attribution_tasks import (
-    Edges,
     Lowers,
     StepPrompts,
     StepTables,
-    Tail,
     ids_of_step,
     lower_of_step,
     merge_columns,

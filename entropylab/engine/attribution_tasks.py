@@ -12,38 +12,25 @@ import pyarrow.compute as pc
 
 from ..errors import RunFormatError
 from ..record.bit_counts import LowerCounts, UpperCounts, lower_counts, merge_lower, ordered_bits
-from ..record.merging import update_rows
 from ..record.step_source import StepSource
-from ..record.summary import quadrant_index
 from ..schema import QUADRANTS
 from .attribution_cells import CellCounts, Member, counts_by_prompt, padded_sum
+from .attribution_rows import (
+    N_SETS,
+    Edges,
+    PromptPlaces,
+    Tail,
+    bins_in,
+    centres_of,
+    numbers,
+    quadrants_in,
+    with_sets,
+)
 from .attribution_totals import RANKED, Totals, finite
 
 _FINITE = ("covariance", "logprob", "advantage")
 _COLUMNS = ("update", "prompt_id", "position", "token_id", "entropy", "selected", *_FINITE)
-
-_SETS = 3
-
-Edges = Mapping[str, np.ndarray]
-"""By quantity, probability or entropy: the edges of its bins, ascending, the upper one of a bin inside."""
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The tokens above a covariance, and of those equal to it the first in the order of steps and rows.
-
-    These are all of the steps before ``step`` and ``ties`` of that step; all there are where it is None.
-    """
-
-    threshold: float
-    step: int | None = None
-    ties: int = 0
-
-    def ties_of(self, source: StepSource) -> int:
-        """At most how many tokens of the step that are equal to the threshold are inside."""
-        if self.step is None or source.step < self.step:
-            return source.n_tokens
-        return self.ties if source.step == self.step else 0
+_OF_IDS = ("prompt_id", "token_id", "covariance", "selected", *RANKED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +65,7 @@ def upper_of_step(source: StepSource) -> dict[str, UpperCounts]:
     Every column is read, so that no later pass finds a damaged one. Raises `RunFormatError` where a
     covariance, logprob or advantage is not finite.
     """
-    _centres(source)
+    centres_of(source)
     return reduce(merge_upper, (_upper(source, batch) for batch in source.rows("tokens", _COLUMNS)))
 
 
@@ -86,7 +73,7 @@ def _upper(source: StepSource, batch: pa.RecordBatch) -> dict[str, UpperCounts]:
     for name in _FINITE:
         if not np.isfinite(batch[name].to_numpy()).all():
             raise RunFormatError(f"{source}: a {name} is not finite")
-    values = {name: finite(_numbers(batch, name)) for name in ("covariance", "entropy")}
+    values = {name: finite(numbers(batch, name)) for name in ("covariance", "entropy")}
     return {name: UpperCounts.of(x, ordered_bits(x)) for name, x in values.items()}
 
 
@@ -100,7 +87,7 @@ def lower_of_step(source: StepSource, uppers: Mapping[str, set[int]]) -> dict[st
     return reduce(
         merge_columns,
         (
-            {name: _lower(_numbers(batch, name), places) for name, places in uppers.items()}
+            {name: _lower(numbers(batch, name), places) for name, places in uppers.items()}
             for batch in source.rows("tokens", list(uppers))
         ),
     )
@@ -123,13 +110,13 @@ def ties_of_step(source: StepSource, threshold: float) -> int:
 
 def tables_of_step(source: StepSource, tail: Tail, edges: Edges) -> tuple[StepTables, StepPrompts]:
     """What the tables are made of, but for the prompts of single token ids."""
-    centres, places = _centres(source), _PromptPlaces()
+    centres, places = centres_of(source), PromptPlaces()
     n_cells = {"quadrant": len(QUADRANTS), **{name: len(edge) - 1 for name, edge in edges.items()}}
-    counts = {name: np.zeros((0, _SETS, k), dtype=np.int64) for name, k in n_cells.items()}
+    counts = {name: np.zeros((0, N_SETS, k), dtype=np.int64) for name, k in n_cells.items()}
 
     def counted() -> Iterator[Totals]:
-        for batch, members in _with_sets(source, tail, _COLUMNS):
-            cells = {"quadrant": _quadrants(batch, centres), **_bins(batch, edges)}
+        for batch, members in with_sets(source, tail, _COLUMNS):
+            cells = {"quadrant": quadrants_in(batch, centres), **bins_in(batch, edges)}
             prompts = places.of(batch["prompt_id"].to_numpy())
             for name, k in n_cells.items():
                 counts[name] = padded_sum(counts[name], counts_by_prompt(prompts, cells[name], members, k))
@@ -147,12 +134,10 @@ def ids_of_step(
 
     ``uppers``: by set and column of RANKED.
     """
-    places, wanted = _PromptPlaces(), pa.array(ids, pa.int32())
-    counts = np.zeros((0, _SETS, len(ids) + 1), dtype=np.int64)
+    places, wanted = PromptPlaces(), pa.array(ids, pa.int32())
+    counts = np.zeros((0, N_SETS, len(ids) + 1), dtype=np.int64)
     lowers: Lowers | None = None
-    for batch, members in _with_sets(
-        source, tail, ("prompt_id", "token_id", "covariance", "selected", *RANKED)
-    ):
+    for batch, members in with_sets(source, tail, _OF_IDS):
         cells = pc.fill_null(pc.index_in(batch["token_id"], value_set=wanted), len(ids)).to_numpy()
         prompts = places.of(batch["prompt_id"].to_numpy())
         counts = padded_sum(counts, counts_by_prompt(prompts, cells, members, len(ids) + 1))
@@ -163,7 +148,7 @@ def ids_of_step(
 
 
 def _lowers(batch: pa.RecordBatch, members: Sequence[Member], uppers: Sequence[Sequence[set[int]]]) -> Lowers:
-    values = [_numbers(batch, name) for name in RANKED]
+    values = [numbers(batch, name) for name in RANKED]
     return tuple(
         tuple(_lower(x[member], places) for x, places in zip(values, of_set, strict=True))
         for member, of_set in zip(members, uppers, strict=True)
@@ -176,67 +161,3 @@ def merge_lowers(a: Lowers, b: Lowers) -> Lowers:
         tuple(merge_lower(same) for same in zip(mine, theirs, strict=True))
         for mine, theirs in zip(a, b, strict=True)
     )
-
-
-class _PromptPlaces:
-    """Numbers prompt ids in the order in which they first come; rows of one prompt are mostly together."""
-
-    def __init__(self) -> None:
-        self._places: dict[int, int] = {}
-
-    def of(self, ids: np.ndarray) -> np.ndarray:
-        starts = np.ones(len(ids), dtype=bool)
-        starts[1:] = ids[1:] != ids[:-1]
-        places = [self._places.setdefault(i, len(self._places)) for i in ids[starts].tolist()]
-        return np.array(places, dtype=np.int64)[np.cumsum(starts) - 1]
-
-    @property
-    def ids(self) -> np.ndarray:
-        return np.array(list(self._places), dtype=np.int64)
-
-
-def _with_sets(
-    source: StepSource, tail: Tail, names: Sequence[str]
-) -> Iterator[tuple[pa.RecordBatch, tuple[Member, ...]]]:
-    """Rows with the members of the sets all, selected and tail."""
-    left = tail.ties_of(source)
-    for batch in source.rows("tokens", names):
-        covariance = batch["covariance"].to_numpy()
-        tied = covariance == tail.threshold
-        first = tied & (np.cumsum(tied) <= left)
-        left -= int(np.count_nonzero(first))
-        selected = batch["selected"].to_numpy(zero_copy_only=False)
-        yield batch, (slice(None), selected, (covariance > tail.threshold) | first)
-
-
-def _centres(source: StepSource) -> np.ndarray:
-    """Mean logprob and advantage of each update over all tokens of all ranks, [updates, 2]."""
-    rows = update_rows(source.markers, {})
-    means = {int(str(row["update"])): (row["logprob_mean"], row["advantage_mean"]) for row in rows}
-    centres = np.full((max(means) + 1, 2), np.nan)
-    for update, pair in means.items():
-        if None in pair:
-            raise RunFormatError(f"{source}: a logprob or advantage of update {update} is not finite")
-        centres[update] = pair
-    return centres
-
-
-def _quadrants(batch: pa.RecordBatch, centres: np.ndarray) -> np.ndarray:
-    centre = centres[batch["update"].to_numpy()].T
-    return quadrant_index(batch["logprob"].to_numpy(), batch["advantage"].to_numpy(), (centre[0], centre[1]))
-
-
-def _bins(batch: pa.RecordBatch, edges: Edges) -> dict[str, np.ndarray]:
-    """The bin of each token by quantity; their number where it is not recorded."""
-    found = {}
-    for name, edge in edges.items():
-        values = _numbers(batch, "entropy" if name == "entropy" else "logprob").astype(np.float64)
-        values = values if name == "entropy" else np.exp(values)
-        cells = np.searchsorted(edge[1:-1], values, side="left")
-        found[name] = np.where(np.isfinite(values), cells, len(edge) - 1)
-    return found
-
-
-def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
-    """A column of floats, NaN where it is null."""
-    return batch[name].to_numpy(zero_copy_only=False)

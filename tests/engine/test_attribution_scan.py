@@ -119,6 +119,17 @@ def test_no_token_ids_no_entropy_one_step_no_prompts(tmp_path):
     assert "token ids were not recorded" in found.summary()
 
 
+def test_an_update_without_tokens_is_no_damage(tmp_path):
+    with el.Recorder(tmp_path / "r") as recorder:
+        for update, held in enumerate([True, False]):
+            mask = np.full((4, 5), held)
+            logprobs = -np.arange(20, dtype=np.float32).reshape(4, 5)
+            advantages = np.float32([1, -1, 0, 2])
+            recorder.record(0, logprobs=logprobs, advantages=advantages, mask=mask, update=update)
+    run = el.open_run(tmp_path / "r")
+    assert_same(scan_attribution(run, workers=1), el.attribute(run))
+
+
 def test_a_covariance_that_does_not_vary_is_said(tmp_path):
     run = record(tmp_path / "r", advantages=np.zeros(12, np.float32))
     found = scan_attribution(run, workers=1)
