@@ -123,6 +123,7 @@ def attribute(run: Run, *, steps: int | Iterable[int] | None = None) -> Attribut
     """Set the selected tokens and the top 2 % by covariance against all tokens of a run.
 
     Args: run; steps (default: the first 20 that have token rows). Returns: an `Attribution`.
+    Of more than 4 million rows it is a weighted estimate; `scan_attribution` counts them all.
     Raises: RunNotFoundError where there are no token rows.
     """
     tokens = run_tokens(run, steps, _COLUMNS)
