@@ -65,6 +65,8 @@ _PUBLIC: dict[str, str] = {
     "open_run": "record.reader",
     "open_runs": "record.reader",
     # engines
+    "AttributionScan": "engine.attribution_scan",
+    "scan_attribution": "engine.attribution_scan",
     "RunSummary": "engine.run_summary",
     "summarize_run": "engine.run_summary",
     # influence
@@ -117,6 +119,10 @@ if TYPE_CHECKING:
     from .analysis.proxy_audit import ProxyAudit as ProxyAudit, audit_proxies as audit_proxies
     from .analysis.replay_report import Replay as Replay, replay as replay
     from .analysis.tails import TailReport as TailReport, analyze_tails as analyze_tails
+    from .engine.attribution_scan import (
+        AttributionScan as AttributionScan,
+        scan_attribution as scan_attribution,
+    )
     from .engine.run_summary import RunSummary as RunSummary, summarize_run as summarize_run
     from .errors import EntropylabError as EntropylabError
     from .influence.entropy_slope import (

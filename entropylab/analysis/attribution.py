@@ -123,6 +123,7 @@ def attribute(run: Run, *, steps: int | Iterable[int] | None = None) -> Attribut
     """Set the selected tokens and the top 2 % by covariance against all tokens of a run.
 
     Args: run; steps (default: the first 20 that have token rows). Returns: an `Attribution`.
+    Of more than 4 million rows it is a weighted estimate; `scan_attribution` counts them all.
     Raises: RunNotFoundError where there are no token rows.
     """
     tokens = run_tokens(run, steps, _COLUMNS)
@@ -147,17 +148,24 @@ def attribute(run: Run, *, steps: int | Iterable[int] | None = None) -> Attribut
         probability=probability_table(frame, sets, w),
         bins=bin_table(frame, chosen, 0.95, w),
         prompts=prompt_table(frame, {TAIL: tail, SELECTED: selected}, w),
-        warnings=_warnings(frame, selected, tokens.warnings),
+        warnings=(*tokens.warnings, *_notes(frame)),
         n_rows=None if w is None else len(frame),
     )
 
 
-def _warnings(frame: pd.DataFrame, selected: np.ndarray, warnings: tuple[str, ...]) -> tuple[str, ...]:
-    notes = list(warnings)
-    if not selected.any():
-        notes.append("no token was selected in these steps, so only the tail is described")
-    if frame["token_id"].isna().all():
-        notes.append("token ids were not recorded, so no token strings are listed")
-    if frame["covariance"].nunique() == 1:
-        notes.append("the covariance is the same for every token, so the top 2 % is arbitrary")
-    return tuple(notes)
+def attribution_notes(*, selected: bool, ids: bool, varies: bool) -> list[str]:
+    """What a reader must know where no token is selected, none has an id, or all covariances are the same."""
+    notes = {
+        "no token was selected in these steps, so only the tail is described": selected,
+        "token ids were not recorded, so no token strings are listed": ids,
+        "the covariance is the same for every token, so the top 2 % is arbitrary": varies,
+    }
+    return [note for note, fine in notes.items() if not fine]
+
+
+def _notes(frame: pd.DataFrame) -> list[str]:
+    return attribution_notes(
+        selected=bool(frame["selected"].any()),
+        ids=bool(frame["token_id"].notna().any()),
+        varies=frame["covariance"].nunique() > 1,
+    )

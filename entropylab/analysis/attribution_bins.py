@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .attribution_tables import Mask, enrichment
 from .cluster_bootstrap import Floats
@@ -17,6 +18,8 @@ PROBABILITIES = (0.0, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
 
 ENTROPY_BINS = 10
 """Bins of the token entropy, by its deciles over all tokens."""
+
+_DECILES = np.linspace(0, 1, ENTROPY_BINS + 1)
 
 
 def bin_table(
@@ -43,8 +46,18 @@ def bin_table(
                     found = enrichment(here[known], inside[known], prompts[known], level, w[known])
                     place = {"set": name, "quantity": quantity, "bin_low": low, "bin_high": high}
                     rows.append(place | found)
+    return bin_frame(rows)
+
+
+def bin_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """`bin_table` from its rows."""
     columns = ["set", "quantity", "bin_low", "bin_high", "count", "share", "share_all", "enrichment"]
     return pd.DataFrame(rows, columns=[*columns, "low", "high", "p"])
+
+
+def decile_places(n: int) -> NDArray[np.int64]:
+    """Places in n ascending values, from 0, of the edges of the entropy's bins: the inverted distribution."""
+    return np.ceil(np.maximum(_DECILES * n - 1, 0)).astype(np.int64)
 
 
 def _quantities(frame: pd.DataFrame, weights: Floats | None) -> list[tuple[str, Floats, Floats]]:
@@ -54,9 +67,8 @@ def _quantities(frame: pd.DataFrame, weights: Floats | None) -> list[tuple[str, 
     entropy = frame["entropy"].to_numpy(np.float64)
     known = np.isfinite(entropy)
     if known.any():
-        wanted = np.linspace(0, 1, ENTROPY_BINS + 1)
         held = None if weights is None else weights[known]
-        edges = np.unique(np.quantile(entropy[known], wanted, weights=held, method="inverted_cdf"))
+        edges = np.unique(np.quantile(entropy[known], _DECILES, weights=held, method="inverted_cdf"))
         if len(edges) > 1:
             found.append(("entropy", entropy, edges))
     return found
@@ -80,7 +92,12 @@ def prompt_table(
             },
         }
     )
-    return table.sort_values(list(sets), ascending=False, kind="stable", ignore_index=True)
+    return ranked_prompts(table, list(sets))
+
+
+def ranked_prompts(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Most of the first set first, then of the next; ties as they come."""
+    return table.sort_values(list(names), ascending=False, kind="stable", ignore_index=True)
 
 
 def top_prompts_share(table: pd.DataFrame, name: str, fraction: float = 0.1) -> float:

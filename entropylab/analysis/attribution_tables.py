@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, norm
+from scipy.stats import false_discovery_control
 
 from ..schema import QUADRANTS
+from .attribution_intervals import MIN_COUNT, enrichment_row, share_bounds
 from .cluster_bootstrap import Floats, cluster_error
 from .quadrants import quadrant_codes, quadrant_table
 
@@ -20,9 +21,6 @@ MAX_BINS = 20
 
 MAX_TOKENS = 20
 """Most token strings listed for a set, the most frequent."""
-
-MIN_COUNT = 5
-"""Fewest tokens of a kind from which an enrichment has an interval."""
 
 
 def tokens_of(mask: Mask, weights: Floats | None) -> int:
@@ -35,19 +33,14 @@ def share_interval(
 ) -> tuple[float, float]:
     """Wilson interval of the share of True, [n], at the effective sample size of the clusters, [n].
 
-    n_eff = p (1 - p)/se² by clusters; the number of clusters where all tokens agree. With `weights` [n], the
-    tokens each row stands for, the share is their ratio and se that of a ratio.
+    See `share_bounds`. With `weights` [n], the tokens each row stands for, the share is their ratio and its
+    standard error that of a ratio.
     """
     p = float(np.average(inside, weights=weights))
     _, local = np.unique(clusters, return_inverse=True)
     influence = inside.astype(np.float64) - p
     influence = influence if weights is None else influence * weights / weights.mean()
-    error = cluster_error(influence, local)
-    size = p * (1 - p) / error**2 if error > 0 else local.max() + 1
-    z = norm.ppf((1 + level) / 2)
-    middle, scale = (p + z**2 / (2 * size)) / (1 + z**2 / size), z / (1 + z**2 / size)
-    half = scale * np.sqrt(p * (1 - p) / size + z**2 / (4 * size**2))
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
+    return share_bounds(p, cluster_error(influence, local), int(local.max()) + 1, level)
 
 
 def quadrants_of(
@@ -64,7 +57,12 @@ def quadrants_of(
         for mask in sets.values()
         for q in range(len(QUADRANTS))
     ]
-    return table.assign(share_low=[b[0] for b in bounds], share_high=[b[1] for b in bounds])
+    return with_bounds(table, bounds)
+
+
+def with_bounds(quadrants: pd.DataFrame, bounds: Sequence[tuple[float, float]]) -> pd.DataFrame:
+    """The table of quadrants with the interval of each share, a row each."""
+    return quadrants.assign(share_low=[b[0] for b in bounds], share_high=[b[1] for b in bounds])
 
 
 def position_table(
@@ -72,12 +70,18 @@ def position_table(
 ) -> pd.DataFrame:
     """Counts and shares of each set over bins `first`..`last` of the position in the response (from 0)."""
     length = int(position.max()) + 1
+    held = {name: None if weights is None else weights[mask] for name, mask in sets.items()}
+    return position_bins({n: np.bincount(position[mask], held[n], length) for n, mask in sets.items()})
+
+
+def position_bins(counts: Mapping[str, NDArray]) -> pd.DataFrame:
+    """`position_table` from the tokens of each set at each position, [longest response]."""
+    length = max(len(count) for count in counts.values())
     width = -(-length // MAX_BINS)
     first = np.arange(0, length, width)
     columns: dict[str, NDArray] = {"first": first, "last": np.minimum(first + width, length) - 1}
-    for name, mask in sets.items():
-        w = None if weights is None else weights[mask]
-        count = np.bincount(position[mask] // width, w, minlength=len(first))
+    for name, by_position in counts.items():
+        count = np.add.reduceat(by_position, first)
         share = count / max(1, count.sum())
         columns |= {name: np.rint(count).astype(np.int64), f"{name} share": share}
     return pd.DataFrame(columns)
@@ -87,7 +91,8 @@ def probability_table(
     frame: pd.DataFrame, sets: Mapping[str, Mask], weights: Floats | None = None
 ) -> pd.DataFrame:
     """Probability, entropy (nats), advantage and covariance of each set: means and medians."""
-    values = frame.assign(probability=np.exp(frame["logprob"].astype(np.float64)))
+    values = frame.astype({"entropy": np.float64})
+    values["probability"] = np.exp(frame["logprob"].astype(np.float64))
     rows = []
     for name, mask in sets.items():
         inside, w = values[mask], None if weights is None else weights[mask]
@@ -142,11 +147,22 @@ def token_table(
     for name, mask in sets.items():
         unique, place = np.unique(ids[mask & known], return_inverse=True)
         count = np.bincount(place, w[mask & known], minlength=len(unique))
-        for token in unique[np.argsort(-count, kind="stable")[:MAX_TOKENS]]:
+        for token in most_frequent(unique, count):
             row = enrichment(ids == token, mask, prompts, level, w)
-            rows.append({"set": name, "token_id": int(token), "token": _text(vocabulary, int(token))} | row)
+            rows.append({"set": name, "token_id": int(token)} | row)
+    return token_frame(rows, vocabulary)
+
+
+def most_frequent(ids: NDArray, count: NDArray) -> NDArray:
+    """The ids that are listed of those of a set, ascending [m], by their counts [m]; ties by id."""
+    return ids[np.argsort(-count, kind="stable")[:MAX_TOKENS]]
+
+
+def token_frame(rows: Sequence[Mapping[str, object]], vocabulary: Sequence[str] | None) -> pd.DataFrame:
+    """`token_table` from rows of set, token_id and enrichment."""
     columns = ["set", "token_id", "token", "count", "share", "share_all", "enrichment", "low", "high", "p"]
     table = pd.DataFrame(rows, columns=columns)
+    table["token"] = [_text(vocabulary, token) for token in table["token_id"]]
     return table.assign(q=_false_discovery(table["p"].to_numpy(np.float64)))
 
 
@@ -161,30 +177,18 @@ def _false_discovery(p: Floats) -> Floats:
 def enrichment(
     is_token: Mask, mask: Mask, clusters: NDArray[np.intp], level: float, weights: Floats
 ) -> dict[str, float]:
-    """Of tokens of one kind: their share of a set over their share of all, its interval and two-sided p.
+    """`enrichment_row` of the tokens of one kind, its standard error by clusters (delta method).
 
-    exp(ln ratio ± z se), se by clusters (delta method), where the set holds 5 of the kind or more.
+    There is an interval where the set holds 5 of the kind or more.
     """
     n, inside, both = (float(weights[rows].sum()) for rows in (slice(None), mask, is_token & mask))
-    share, overall = both / inside, float(weights[is_token].sum()) / n
-    ratio = share / overall
-    low = high = p = np.nan
+    of_kind = float(weights[is_token].sum())
+    error = None
     if np.count_nonzero(is_token & mask) >= MIN_COUNT:
-        influence = (is_token & mask) * (n / both) - mask * (n / inside) - is_token / overall + 1
+        influence = (is_token & mask) * (n / both) - mask * (n / inside) - is_token * (n / of_kind) + 1
         scaled = influence * weights / weights.mean()
         error = cluster_error(scaled, np.unique(clusters, return_inverse=True)[1])
-        half = norm.ppf((1 + level) / 2) * error
-        low, high = ratio * np.exp(-half), ratio * np.exp(half)
-        p = float(2 * norm.sf(abs(np.log(ratio)) / error)) if error > 0 else 0.0
-    return {
-        "count": round(both),
-        "share": share,
-        "share_all": overall,
-        "enrichment": ratio,
-        "low": low,
-        "high": high,
-        "p": p,
-    }
+    return enrichment_row(n, inside, both, of_kind, error, level)
 
 
 def _text(vocabulary: Sequence[str] | None, token: int) -> str | None:

@@ -29,10 +29,18 @@ def quadrant_table(
     [n], the tokens each row stands for, counts are estimates.
     """
     w = np.ones(len(covariance)) if weights is None else weights
-    rows = []
+    sums = {}
     for name, chosen in sets.items():
         count = np.bincount(codes[chosen], w[chosen], minlength=len(QUADRANTS))
         mass = np.bincount(codes[chosen], w[chosen] * covariance[chosen], minlength=len(QUADRANTS))
+        sums[name] = count, mass
+    return quadrant_frame(sums)
+
+
+def quadrant_frame(sums: Mapping[str, tuple[NDArray, NDArray]]) -> pd.DataFrame:
+    """`quadrant_table` from the count and the mass of the quadrants of each set, [4] each."""
+    rows = []
+    for name, (count, mass) in sums.items():
         for quadrant, tokens, total in zip(QUADRANTS, count, mass, strict=True):
             share = tokens / count.sum() if count.sum() else np.nan
             mean = total / tokens if tokens else np.nan

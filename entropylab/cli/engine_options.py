@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from entropylab.engine.tasks import Engine
 
+Scan = Annotated[bool, typer.Option("--scan", help="Exact figures alone, of every stored step at any size.")]
 EngineName = Annotated[str, typer.Option("--engine", help="local (cores of this machine) or ray.")]
 Workers = Annotated[int | None, typer.Option(help="At most so many; default: by cores and memory.")]
 Memory = Annotated[

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from .engine_options import Address, EngineName, Memory, Workers, chosen_engine
+from .engine_options import Address, EngineName, Memory, Scan, Workers, chosen_engine
 from .outcomes import analyse, finish
 from .output import number, progress_bar
 from .sources import Json, Paths, Steps, load_runs, steps_of
@@ -31,9 +29,7 @@ EXAMPLES = (
 def command(
     paths: Paths,
     steps: Steps = None,
-    scan: Annotated[
-        bool, typer.Option("--scan", help="Exact figures alone, of every stored step at any size.")
-    ] = False,
+    scan: Scan = False,
     engine: EngineName = "local",
     workers: Workers = None,
     memory: Memory = None,

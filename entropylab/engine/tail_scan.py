@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import FileChangedError, InsufficientDataError, RunFormatError
+from ..errors import InsufficientDataError, RunFormatError
 from ..record.bit_counts import (
     HALVES,
     LowerCounts,
@@ -29,9 +29,8 @@ from ..record.step_source import StepSource
 from ..record.summary import top_count
 from ..schema import TOP_FRACTIONS
 from .choice import engine_of
+from .passes import Passes
 from .tasks import Engine
-
-Value = TypeVar("Value")
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 0.9999)
 TAIL = 0.02
@@ -39,6 +38,8 @@ TAIL = 0.02
 
 POINTS = 200
 """Most points of the survival curve."""
+
+_PASSES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,7 @@ def scan_tails(
         engine = engine_of(engine, **settings)
     wanted = None if steps is None else set(steps)
     chosen = [s for s in run.frozen().step_sources() if wanted is None or s.step in wanted]
-    passes = _Passes(engine, [s for s in chosen if s.stored and s.n_tokens], progress)
+    passes = Passes(engine, [s for s in chosen if s.stored and s.n_tokens], _PASSES, progress)
     moments, upper = _first(passes, run.name)
     ranks = {q: upper.n - top_count(q, upper.n) + 1 for q in QUANTILES}
     tops = {f: top_count(f, upper.n) for f in TOP_FRACTIONS}
@@ -140,43 +141,7 @@ def scan_tails(
     )
 
 
-class _Passes:
-    """Functions over the same steps, one after another; those that the first cannot read are left out."""
-
-    def __init__(
-        self, engine: Engine, sources: list[StepSource], progress: Callable[[float], None] | None
-    ) -> None:
-        self.sources = sources
-        self.errors: dict[int, str] = {}
-        self._engine = engine
-        self._progress = progress
-        self._done = 0
-
-    def do(self, function: Callable[[StepSource], Value], first: bool = False) -> Iterator[tuple[int, Value]]:
-        """(place of the step, its value), as they come."""
-        sources = self.sources
-        total = sum(s.n_tokens for s in sources)
-        found: list[int] = []
-        done = 0
-        for outcome in self._engine(function, sources, total):
-            done += sources[outcome.index].n_tokens
-            if self._progress is not None:
-                self._progress((self._done + done / total) / _PASSES)
-            if outcome.value is not None:
-                found.append(outcome.index)
-                yield outcome.index, outcome.value
-            elif first:
-                self.errors[sources[outcome.index].step] = str(outcome.error)
-            else:
-                raise FileChangedError(f"{sources[outcome.index]}: {outcome.error}; scan again")
-        self._done += 1
-        self.sources = [sources[i] for i in sorted(found)]
-
-
-_PASSES = 3
-
-
-def _first(passes: _Passes, name: str) -> tuple[Moments, UpperCounts]:
+def _first(passes: Passes, name: str) -> tuple[Moments, UpperCounts]:
     """Moments and upper counts over all steps that can be read; counts merge in any order, moments in one."""
     moments: dict[int, Moments] = {}
     upper: UpperCounts | None = None

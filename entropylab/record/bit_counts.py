@@ -17,6 +17,9 @@ import numpy as np
 HALVES = 1 << 16
 """How many values a half of the bits has."""
 
+_SMALLEST = 149
+"""2**-149 is the smallest positive fp32 value; every other is a whole multiple of it."""
+
 _FIRST_FINITE, _FIRST_INFINITE = 0x0080, 0xFF80
 
 
@@ -106,6 +109,17 @@ def mean_of(sums: np.ndarray, n: int) -> float | None:
     return math.fsum(sums.tolist()) / n if n and np.isfinite(sums).all() else None
 
 
+def exact_sum(values: np.ndarray) -> int:
+    """The sum of up to 2**29 finite fp32 values in units of 2**-149; those of parts add up without limit."""
+    sums = exponent_sums(values)
+    return sum(int(math.ldexp(total, _SMALLEST)) for total in sums[sums != 0].tolist())
+
+
+def mean_of_sum(total: int, n: int) -> float:
+    """The mean of n values from their `exact_sum`, rounded once; NaN of none."""
+    return total / (n << _SMALLEST) if n else math.nan
+
+
 def top_sum(upper: UpperCounts, lower: LowerCounts, k: int) -> float:
     """The sum of the k highest values, rounded once."""
     place, rest = upper.place(k)
@@ -122,6 +136,13 @@ def highest(upper: UpperCounts, lower: LowerCounts, k: int) -> float:
     place, rest = upper.place(k)
     halves, _ = _highest(lower[place], rest)
     return float(values_of(place, halves[:1])[0])
+
+
+def ties(upper: UpperCounts, lower: LowerCounts, k: int) -> tuple[int, int]:
+    """(how many of the k highest equal the lowest of them, how many of all values equal it)."""
+    place, rest = upper.place(k)
+    halves, taken = _highest(lower[place], rest)
+    return int(taken[0]), int(lower[place][halves[0]])
 
 
 def _highest(count: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

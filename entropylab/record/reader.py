@@ -190,7 +190,7 @@ class Run:
         verified.save()
         return found
 
-    def step_sources(self, steps: Iterable[int] | None = None) -> list[StepSource]:
+    def step_sources(self, steps: int | Iterable[int] | None = None) -> list[StepSource]:
         """The whole steps, as what an engine needs to read each of them anywhere.
 
         ``steps``: those alone; `RunNotFoundError` for one without token rows.

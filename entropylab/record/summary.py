@@ -157,8 +157,13 @@ def centre_from(logprob: np.ndarray, advantage: np.ndarray, n: int) -> Centre | 
     return None if means[0] is None or means[1] is None else (means[0], means[1])
 
 
-def quadrant_index(logprob: np.ndarray, advantage: np.ndarray, centre: Centre) -> np.ndarray:
-    """Index into `schema.QUADRANTS` of each token; a value equal to its mean counts as high or above."""
+def quadrant_index(
+    logprob: np.ndarray, advantage: np.ndarray, centre: Centre | tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Index into `schema.QUADRANTS` of each token; a value equal to its mean counts as high or above.
+
+    ``centre``: of all tokens, or an array for each of the two, [n].
+    """
     l, a = np.asarray(logprob, dtype=np.float64), np.asarray(advantage, dtype=np.float64)
     return 2 * (l < centre[0]).astype(np.int8) + (a < centre[1])
 

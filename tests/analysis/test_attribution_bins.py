@@ -8,7 +8,13 @@ import pytest
 
 import entropylab as el
 from entropylab.analysis.attribution import SELECTED, TAIL
-from entropylab.analysis.attribution_bins import bin_table, prompt_table, top_prompts_share
+from entropylab.analysis.attribution_bins import (
+    _DECILES,
+    bin_table,
+    decile_places,
+    prompt_table,
+    top_prompts_share,
+)
 from entropylab.analysis.attribution_tables import enrichment
 
 
@@ -46,6 +52,12 @@ def test_bins_by_hand():
     deciles = table[table["quantity"] == "entropy"]
     assert len(deciles) == 10
     assert deciles["share_all"].to_numpy() == pytest.approx(np.full(10, 0.1), abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 10, 11, 99, 100, 12_345])
+def test_the_places_of_deciles_are_those_of_numpy(n):
+    values = np.arange(n)
+    assert decile_places(n).tolist() == np.quantile(values, _DECILES, method="inverted_cdf").tolist()
 
 
 def test_entropy_that_is_not_recorded_has_no_bins():

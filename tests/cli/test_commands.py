@@ -247,6 +247,21 @@ def test_every_command_has_a_line_of_help():
         assert run(name, "--help").exit_code == 0
 
 
+def test_who_scans_every_token_over_the_engine_of_the_options(runs):
+    path = runs / "clip_cov" / "s0"
+    every = strict(run("who", path, "--json").stdout)["runs"][0]
+    scanned = run("who", path, "--scan", "--workers", "1", "--json")
+    found = strict(scanned.stdout)["runs"][0]
+    assert scanned.exit_code == 0
+    assert (found["n"], found["n_selected"]) == (every["n"], every["n_selected"])
+    assert [row["count"] for row in found["tokens"]] == [row["count"] for row in every["tokens"]]
+    assert (found["errors"], found["left_out"]) == ({}, [])
+    shown = run("who", path, "--scan", "--workers", "1").stdout
+    assert "of the tokens of highest covariance" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+    assert run("who", path, "--scan", "--engine", "spark").exit_code == 2
+
+
 HEAVY = {"torch", "matplotlib", "streamlit", "plotly", "transformers"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import reduce
 
 import numpy as np
@@ -12,10 +13,13 @@ from hypothesis.extra.numpy import arrays
 
 from entropylab.record.bit_counts import (
     UpperCounts,
+    exact_sum,
     highest,
     lower_counts,
+    mean_of_sum,
     merge_lower,
     ordered_bits,
+    ties,
     top_sum,
 )
 
@@ -71,3 +75,22 @@ def test_undecided_are_the_halves_that_a_count_cuts():
     upper = UpperCounts.of(values, ordered_bits(values))
     assert upper.undecided([1, 4, 5]) == set()
     assert upper.undecided([2, 3]) == {upper.place(2)[0]}
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrays(np.float32, st.integers(0, 60), elements=FLOATS))
+def test_exact_sums_of_parts_add_up(values):
+    parts = sum(exact_sum(part) for part in np.array_split(values, 3))
+    assert parts == exact_sum(values) == sum(Fraction(float(x)) for x in values) * 2**149
+    if len(values):
+        assert mean_of_sum(parts, len(values)) == float(Fraction(parts, len(values) << 149))
+
+
+def test_the_mean_of_no_value_is_nan():
+    assert math.isnan(mean_of_sum(0, 0))
+
+
+def test_ties_at_the_lowest_of_the_highest():
+    values = np.float32([3, 1, 1, 2, 1, 0])
+    for k, expected in [(1, (1, 1)), (2, (1, 1)), (3, (1, 3)), (4, (2, 3)), (5, (3, 3)), (6, (1, 1))]:
+        assert ties(*counted(values, [k]), k) == expected
