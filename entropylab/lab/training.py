@@ -45,15 +45,23 @@ class StepResult:
     entropy_after: Tensor
 
 
-def train(model: PolicyModel, method: LabMethod, settings: LabSettings) -> Iterator[StepResult | Evaluation]:
+def train(
+    model: PolicyModel,
+    method: LabMethod,
+    settings: LabSettings,
+    *,
+    learner: Learner | None = None,
+    first: int = 0,
+) -> Iterator[StepResult | Evaluation]:
     """Train a model in place; yield each evaluation, then the step of the same policy.
 
     Step s is the rollout of the policy that s rollouts have trained, and so is evaluation s. The last
-    policy is evaluated on the validation and the test split. A control that follows the entropy is updated
+    policy is evaluated on the validation and the test split. ``learner`` and ``first`` go on with a training
+    that has made the rollouts before step ``first``. A control that follows the entropy is updated
     after each step with the entropy of its rollout, as the released controllers do.
     """
-    learner = make_learner(model, method, settings)
-    for step in range(settings.steps):
+    learner = learner or make_learner(model, method, settings)
+    for step in range(first, settings.steps):
         if step % settings.evaluate_every == 0:
             yield _evaluate(model, settings, "validation", step)
         result = train_step(learner, method, settings, step)
