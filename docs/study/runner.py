@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 from arms import REGIMES, SEEDS, WARM_UPS, Regime
+from stored import stored_runs
 
 from entropylab.lab.evaluation import Evaluation
 from entropylab.lab.experiment import one_thread
@@ -71,6 +72,10 @@ class Job:
     def is_done(self) -> bool:
         """Whether the scores of all its runs are there."""
         return all(scores_path(self.folder, method).exists() for method in self.methods())
+
+    def is_in(self, stored: set[tuple[str, int, int, str]]) -> bool:
+        """Whether all its runs are among those that are stored."""
+        return {(self.regime, self.warm_up, self.seed, m.label) for m in self.methods()} <= stored
 
 
 def scores_path(folder: Path, method: LabMethod) -> Path:
@@ -172,10 +177,11 @@ def main() -> None:
     parser.add_argument("--seed", nargs="*", type=int, default=list(SEEDS))
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, one thread each")
     arguments = parser.parse_args()
+    stored = stored_runs()
     jobs = [
         job
         for job in all_jobs(arguments.regime, arguments.warm_up, arguments.seed)
-        if not job.is_done and (arguments.arm is None or job.arm in arguments.arm)
+        if (arguments.arm is None or job.arm in arguments.arm) and not (job.is_done or job.is_in(stored))
     ]
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         tasks = {pool.submit(make, job): job for job in jobs}
