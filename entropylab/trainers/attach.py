@@ -33,6 +33,8 @@ def attach(
     config: Mapping[str, Any] | None = None,
     on_alert: Callable[[Alert], object] | None = None,
     head: str = "logits",
+    influence_every: int | None = None,
+    influence_share: float = 0.1,
 ) -> Handle:
     """Record a trainer's tokens into the run folder ``path``, and steer its entropy where a control is given.
 
@@ -57,6 +59,9 @@ def attach(
         head: where logprobs and entropies come from. ``logits``: the trainer's own forward pass. ``fused``:
             hidden states, a chunk of tokens at a time, with logits in float32, so that those of all tokens
             never exist; for models whose output embedding is a plain linear layer.
+        influence_every: steps, from 0, of whose tokens the exact effect on the entropy is recorded (see
+            `token_influence`), as it would be without the control; on one process. It costs some training
+            steps each time, and at most ``influence_share`` of the training's time.
 
     Returns:
         A ``Handle`` with ``detach()``, ``recorder``, ``control`` and ``notes``; usable with ``with``.
@@ -78,6 +83,8 @@ def attach(
         config=dict(config or {}),
         on_alert=on_alert,
         head=head,
+        influence_every=influence_every,
+        influence_share=influence_share,
     )
 
 

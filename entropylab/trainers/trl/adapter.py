@@ -18,6 +18,7 @@ from .fused_head import FusedHead
 from .head_checks import check_fused
 from .settings import TrainerSettings, describe, label_of, read_settings
 from .settled import Settled, settle
+from .update_influence import check_influence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,8 @@ def attach(
     config: dict[str, Any],
     on_alert: Callable[[Alert], object] | None = None,
     head: str = "logits",
+    influence_every: int | None = None,
+    influence_share: float = 0.1,
 ) -> Handle:
     """Attach to a GRPO trainer; see `entropylab.attach`."""
     _check_kind(trainer)
@@ -46,6 +49,8 @@ def attach(
     check_trainer(trainer, settings, controlled=control is not None)
     if control is not None:
         check_control(control, settings)
+    if influence_every is not None:
+        check_influence(trainer, settings.world_size)
     settled = settle(control, select_by, settings)
     fused = _fused(trainer) if head == "fused" else None
     _say(settled, settings)
@@ -61,6 +66,8 @@ def attach(
             token_sampling=token_sampling,
             method=label,
             on_alert=on_alert,
+            influence_every=influence_every,
+            influence_share=influence_share,
         )
 
     return Handle(TRLAttachment(trainer, settings, settled, open_recorder, fused))

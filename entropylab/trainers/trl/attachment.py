@@ -19,6 +19,7 @@ from .fused_head import FusedHead
 from .micro_batch import Forward, MicroBatch, as_forward, micro_batch, to_host
 from .rollouts import Rollouts, step_of
 from .seam import ForwardDone, LateAdvantages, stop, swap_class
+from .update_influence import UpdateInfluence
 from .update_log import HostBatch, UpdateLog
 
 if TYPE_CHECKING:
@@ -48,11 +49,13 @@ class TRLAttachment:
         self.evaluations = Evaluations(trainer)
         self.rollouts = Rollouts(trainer, self.evaluations.note_rewards)
         self._update = UpdateLog(trainer.accelerator, keep_covariance=settled.select_by is not None)
+        self._influence = UpdateInfluence(trainer)
         self._chooser = Chooser(trainer, settings, settled, self._forward_alone)
         self._loss_of: Callable[[Any], Any] | None = None
         self._forward: Forward | None = None
         self._watching = False
         self._step, self._micro_step = -1, 0
+        self._wants_influence = False
         self._finished = False
         self._kind = swap_class(trainer)
         trainer._entropylab = self
@@ -75,7 +78,10 @@ class TRLAttachment:
             loss, forward = self._watched(loss_of, inputs)
         else:
             loss, forward, out = self._controlled_loss(loss_of, inputs)
-        self._update.add(self._on_host(micro_batch(inputs, forward), out, loss, applied))
+        batch = micro_batch(inputs, forward)
+        if self._wants_influence and self.control is None:
+            self._influence.watch(inputs, batch)
+        self._update.add(self._on_host(batch, out, loss, applied))
         return loss
 
     def note_forward(self, found: Any) -> None:
@@ -92,7 +98,8 @@ class TRLAttachment:
         """A micro-batch is trained on; after the last of an update, end its step."""
         if not self._trainer.accelerator.sync_gradients or self._step < 0:
             return
-        entropy = self._update.end(self.recorder, self._step)
+        influence = self._influence.take() if self._wants_influence else []
+        entropy = self._update.end(self.recorder, self._step, influence)
         self.control = update_control(self.control, entropy)
         self.recorder.end_step(self._step)
 
@@ -119,6 +126,8 @@ class TRLAttachment:
             self.recorder = self._open_recorder()
         if step != self._step:
             self._update.drop()
+            self._influence.drop()
+            self._wants_influence = self.recorder.wants_influence(step)
         self._micro_step = self._micro_step + 1 if step == self._step else 0
         self._step, self._finished = step, False
 
@@ -139,7 +148,10 @@ class TRLAttachment:
             if not served:
                 batch = micro_batch(inputs, self._seen())
                 selection = self._chooser.selection(self.control, batch, self._step)
-                served.append(changed_advantages(self.control, batch, selection, self._settings, self._step))
+                changed, out = changed_advantages(self.control, batch, selection, self._settings, self._step)
+                if self._wants_influence:
+                    changed = self._influence.watch_controlled(inputs, batch, out, changed)
+                served.append((changed, out))
             return served[0][0]
 
         loss, forward = self._watched(loss_of, LateAdvantages(dict(inputs), advantages))

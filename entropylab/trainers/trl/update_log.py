@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +57,11 @@ class UpdateLog:
         """Forget an update that did not end."""
         self._batches.clear()
 
-    def end(self, recorder: Recorder, step: int) -> float:
-        """Record the update and keep its metrics; returns the mean entropy over all ranks, in nats."""
+    def end(self, recorder: Recorder, step: int, influence: Sequence[Any] = ()) -> float:
+        """Record the update and keep its metrics; returns the mean entropy over all ranks, in nats.
+
+        ``influence``: that of each micro-batch, or of none.
+        """
         batches, self._batches = self._batches, []
         names = ("logprobs", "advantages", "entropy")
         logprobs, advantages, entropy = (np.concatenate([b.valid(n) for b in batches]) for n in names)
@@ -66,12 +69,14 @@ class UpdateLog:
         n_tokens, *sums = self._over_ranks(own)
         mean_logprob, mean_advantage, mean_entropy = (value / max(n_tokens, 1.0) for value in sums)
         used = [self._used(batch, mean_logprob, mean_advantage) for batch in batches]
-        for micro_step, (batch, tokens) in enumerate(zip(batches, used, strict=True)):
+        effects = influence or [None] * len(batches)
+        for micro_step, (batch, tokens, effect) in enumerate(zip(batches, used, effects, strict=True)):
             recorder.record(
                 step,
                 _Used(tokens),
                 micro_step=micro_step,
                 metrics=batch.metrics,
+                influence=effect,
                 **batch.tokens,
                 **batch.responses,
             )
