@@ -64,16 +64,16 @@ class ProxyAudit:
         where = f"{self.n_sets} updates of the steps {self.steps[0]} to {self.steps[-1]}"
         lines = [
             f"{self.n_tokens:,} tokens in {where}.",
-            f"The covariance ranks them as their exact effect on the entropy does with a correlation of "
+            f"The covariance ranks tokens as their exact effect on the entropy does with a correlation of "
             f"{_told(first, 'spearman')}; its top {share} have {_told(first, 'capture')} of the effect of "
-            f"the {share} that lower it most, and a share of {_told(first, 'raises')} raise it.",
+            f"the {share} that lower it most, and {_share(first, 'raises')} of them raise it.",
             _best(rows.drop(index=CONTROL, errors="ignore")),
         ]
         if CONTROL in rows.index:
             row = rows.loc[CONTROL]
             lines.append(
                 f"What {self.method} chose has {_told(row, 'capture')} of the effect of the best choice of "
-                f"as many tokens; a share of {_told(row, 'raises')} raise the entropy."
+                f"as many tokens; {_share(row, 'raises')} of them raise the entropy."
             )
         return "\n".join([*lines, CAUTION, *(f"warning: {w}" for w in self.warnings)])
 
@@ -102,6 +102,15 @@ def _told(row: pd.Series, name: str) -> str:
         return "unknown"
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return f"{row[name]:.2f}" if pd.isna(low) else f"{row[name]:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _share(row: pd.Series, name: str) -> str:
+    """The same of a share, as per cent."""
+    if pd.isna(row[name]):
+        return "an unknown share"
+    low, high = (100 * row[f"{name}_{end}"] for end in ("low", "high"))
+    value = f"{100 * row[name]:.0f} %"
+    return value if pd.isna(low) else f"{value} ({low:.0f} to {high:.0f} %)"
 
 
 def audit_proxies(

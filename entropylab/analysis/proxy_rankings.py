@@ -25,8 +25,14 @@ PREDICTIONS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 """What each takes for the effect of a token on the entropy, up to a factor: minus the covariance (arXiv
 2505.22617), the tabular softmax without and with its probability, and Ω of STEER (arXiv 2510.10150)."""
 
-FIGURES = ("spearman", "overlap", "capture", "raises", "saved")
-"""Of a quantity: its rank correlation, and what is told of the tokens that it chooses."""
+FIGURES = {
+    "spearman": (-1.0, 1.0),
+    "overlap": (0.0, 1.0),
+    "capture": (-np.inf, 1.0),
+    "raises": (0.0, 1.0),
+    "saved": (-np.inf, 1.0),
+}
+"""Of a quantity: its rank correlation, and what is told of the tokens that it chooses; with the range."""
 
 CONTROL = "chosen by the control"
 

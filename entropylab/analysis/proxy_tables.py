@@ -83,8 +83,9 @@ def proxy_table(found: Sequence[SetFigures], level: float) -> pd.DataFrame:
         spread = np.sqrt((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
         half = student.ppf((1 + level) / 2, count - 1) * spread
     rows = pd.DataFrame({"proxy": ROWS} | dict(zip(FIGURES, whole.T, strict=True)))
-    for i, name in enumerate(FIGURES):
-        rows[f"{name}_low"], rows[f"{name}_high"] = whole[:, i] - half[:, i], whole[:, i] + half[:, i]
+    for i, (name, bounds) in enumerate(FIGURES.items()):
+        rows[f"{name}_low"] = np.clip(whole[:, i] - half[:, i], *bounds)
+        rows[f"{name}_high"] = np.clip(whole[:, i] + half[:, i], *bounds)
     return rows[np.isfinite(whole).any(axis=1)].reset_index(drop=True)
 
 
