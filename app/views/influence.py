@@ -22,6 +22,7 @@ from selection_charts import token_label
 from wording import interval_text, number, percent, share
 
 from entropylab.analysis.proxy_audit import CAUTION, COVARIANCE, EXPERIMENT, FRACTION, ProxyAudit
+from entropylab.analysis.proxy_tables import LEAST
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1)
 MOST_RUNS = 7
@@ -33,6 +34,10 @@ HELP = {
     "capture": "Effect on H of the tokens it chooses, over that of as many that lower H most",
     "raises": "Share of the tokens it chooses whose effect is to raise H",
     "saved": "Share of all lowering effect that leaving the chosen tokens out saves, to first order",
+}
+LACKING = {
+    "quadrant": f"none has {LEAST} tokens in an update",
+    "entropy": f"not recorded (pass entropy=... to recorder.record), or fewer than {LEAST} tokens in each",
 }
 RECORDING = "el.Recorder(..., influence_every=20)"
 CODE = f"""recorder = {RECORDING}
@@ -202,7 +207,7 @@ def _groups(entry: Entry, audit: ProxyAudit, figure: str) -> None:
             series = _by_proxy(entry, audit, rows)
             draw(influence_charts.groups_figure(series, figure, by), f"influence_{by}", place, data=rows)
         else:
-            place.caption(f"{GROUPS[by]}: not recorded, pass entropy=... to recorder.record.")
+            place.caption(f"{GROUPS[by]}: {LACKING[by]}.")
 
 
 def _joined(series: Sequence[Series]) -> pd.DataFrame:
