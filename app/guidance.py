@@ -21,5 +21,11 @@ GUIDANCE = {
     "dynamics_scatter": "A cloud along the line: in steps with more covariance the entropy fell more.",
     "dynamics_windows": "An interval clear of 0 over several windows is evidence; a slope that changes with the window "
     "is not one step size.",
+    "influence_capture": "1: as good as choosing by the exact influence. Around 0: no better than chance.",
+    "influence_saved": "Short of 100 % for every quantity: a small fraction of the tokens cannot hold the whole change.",
+    "influence_course": "A line that sinks: as the policy sharpens, the proxy tells less of where the entropy goes.",
+    "influence_quadrant": "Ranked within each quadrant alone: a proxy may be right about rare tokens and blind to the rest. "
+    "Values below -1 stand at -1.",
+    "influence_entropy": "Ranked within each quarter alone, from the surest states to the most open ones.",
     "dynamics_cumulated": "All three agree, the shuffled one too: no evidence.",
 }

@@ -17,6 +17,7 @@ PAGES = (
     ("views/selection.py", "Selection", ":material/grid_view:"),
     ("views/what_if.py", "What-if", ":material/tune:"),
     ("views/dynamics.py", "Dynamics", ":material/scatter_plot:"),
+    ("views/influence.py", "Influence", ":material/rule:"),
     ("views/tokens.py", "Tokens", ":material/notes:"),
     ("views/compare.py", "Compare", ":material/compare_arrows:"),
     ("views/data.py", "Data", ":material/database:"),

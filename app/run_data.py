@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from entropylab.analysis.curve_forecast import CurveForecast
     from entropylab.analysis.dynamics import Dynamics
     from entropylab.analysis.health import Health
+    from entropylab.analysis.proxy_audit import ProxyAudit
     from entropylab.analysis.replay_report import Replay
     from entropylab.analysis.tails import TailReport
     from entropylab.record.problem import Problem
@@ -63,6 +64,16 @@ def health(entry: Entry) -> Health:
 def dynamics(entry: Entry) -> Dynamics:
     """What the covariance predicts for the entropy, and what the entropy did."""
     return _dynamics(entry.path, entry.stamp)
+
+
+def influence_steps(entry: Entry) -> tuple[int, ...]:
+    """The steps with the influence of their tokens."""
+    return _influence_steps(entry.path, entry.stamp)
+
+
+def audit(entry: Entry, fraction: float) -> ProxyAudit:
+    """How well the proxies rank the tokens by their recorded influence, each choosing such a fraction."""
+    return _audit(entry.path, entry.stamp, fraction)
 
 
 def replayed(entry: Entry, settings: str, chosen: tuple[int, ...], pieces: tuple[int, ...]) -> Replay:
@@ -221,6 +232,20 @@ def _dynamics(path: str, stamp: float) -> Dynamics:
     from entropylab.analysis.dynamics import entropy_dynamics
 
     return entropy_dynamics(reader(path))
+
+
+@st.cache_data(show_spinner="Looking for influence in the token rows", max_entries=500)
+def _influence_steps(path: str, stamp: float) -> tuple[int, ...]:
+    from entropylab.analysis.proxy_rankings import influence_steps
+
+    return influence_steps(reader(path))
+
+
+@st.cache_data(show_spinner="Ranking the tokens by influence and by its proxies", max_entries=100)
+def _audit(path: str, stamp: float, fraction: float) -> ProxyAudit:
+    from entropylab.analysis.proxy_audit import audit_proxies
+
+    return audit_proxies(reader(path), fraction=fraction)
 
 
 @st.cache_data(show_spinner="Choosing the tokens again", max_entries=100)

@@ -84,12 +84,13 @@ def chosen_runs() -> Picked:
     return chosen
 
 
-def focus_run(*, controlled: bool = False) -> Entry:
+def focus_run(*, controlled: bool = False, among: Picked | None = None) -> Entry:
     """The one run that Law, Tails and Selection look at; a choice made travels between them.
 
-    Where none was made, the first baseline, or with `controlled` the first run of another method.
+    Where none was made, the first baseline, or with `controlled` the first run of another method; of the
+    ticked runs, or of those in `among`.
     """
-    chosen = chosen_runs()
+    chosen = among or chosen_runs()
     slugs = {e.slug: e for e in chosen.entries}
     if "run" in st.query_params:
         st.session_state.setdefault(KEPT, st.query_params["run"])
@@ -123,6 +124,14 @@ def token_steps(entry: Entry, place: st.delta_generator.DeltaGenerator) -> tuple
     if steps:
         place.caption(f"{len(steps)} steps with token rows, from {steps[0]} to {steps[-1]}")
     return steps
+
+
+def tokens_link(place: st.delta_generator.DeltaGenerator, label: str, **query: str) -> None:
+    """A link to the page Tokens with what its address shall say: step, color, run.
+
+    A link, because `st.switch_page` refuses where a choice of the page that is left is in the address.
+    """
+    place.page_link("views/tokens.py", label=label, icon=":material/notes:", query_params=query)
 
 
 def lines_of(chosen: Picked) -> dict[Entry, Line]:

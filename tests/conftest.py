@@ -192,6 +192,29 @@ def write_run(
 
 
 @pytest.fixture(scope="session")
+def influence_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder "lab" with a baseline and a Clip-Cov run of the lab, 12 steps, every 4th with influence.
+
+    The policy has hardly been warmed up; its reward is whether the first token is even.
+    """
+    pytest.importorskip("torch")
+    from entropylab.lab import experiment, rollout, training
+    from entropylab.lab.settings import DEMO, LabSettings, Start
+
+    folder = tmp_path_factory.mktemp("influence")
+    start = Start("hardly", stop=20, schedule=20, chains=640)
+    sizes = {"steps": 12, "prompts": 8, "mini_batches": 2, "evaluate_every": 12, "influence_every": 4}
+    settings = LabSettings(start, **sizes)
+    few = training.problem_ids("validation")[:8]
+    with pytest.MonkeyPatch.context() as patch, experiment.one_thread():
+        patch.setattr(rollout, "rewards_of", lambda _, responses: (responses[:, 0] % 2 == 0).float())
+        patch.setattr(training, "problem_ids", lambda split: few)
+        for method in DEMO.methods[:2]:
+            experiment.make_run(experiment.RunPlan(folder / "lab" / method.label, method, settings), folder)
+    return folder / "lab"
+
+
+@pytest.fixture(scope="session")
 def make_run() -> Callable[..., el.Run]:
     """The factory `write_run`: ``make_run(path, method=..., steps=..., seed=...) -> Run``."""
     return write_run

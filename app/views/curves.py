@@ -57,14 +57,7 @@ def panels(chosen: Picked, names: list[str], *, log: bool) -> None:
             data = _table(chosen, series)
             x = draw(figures[i], f"curve_{name}", place, tells=quantity.tells, data=data, pick=True)
             if x is not None and chosen.x == "steps":
-                _to_tokens(int(x), name, place)
-
-
-def _to_tokens(step: int, name: str, place: st.delta_generator.DeltaGenerator) -> None:
-    """From a point of a chart to the responses of its step."""
-    if place.button(f"Open the tokens of step {step}", key=f"open_{name}", icon=":material/notes:"):
-        st.session_state["step"] = step
-        st.switch_page("views/tokens.py")
+                run_picker.tokens_link(place, f"Open the tokens of step {x:.0f}", step=f"{x:.0f}")
 
 
 def _names(entries: tuple[Entry, ...]) -> list[str]:

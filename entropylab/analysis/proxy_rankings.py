@@ -25,8 +25,16 @@ PREDICTIONS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 """What each takes for the effect of a token on the entropy, up to a factor: minus the covariance (arXiv
 2505.22617), the tabular softmax without and with its probability, and Ω of STEER (arXiv 2510.10150)."""
 
-FIGURES = ("spearman", "overlap", "capture", "raises", "saved")
-"""Of a quantity: its rank correlation, and what is told of the tokens that it chooses."""
+FIGURES = {
+    "spearman": (-1.0, 1.0),
+    "overlap": (0.0, 1.0),
+    "capture": (-np.inf, 1.0),
+    "raises": (0.0, 1.0),
+    "saved": (-np.inf, 1.0),
+}
+"""Of a quantity: its rank correlation, and what is told of the tokens that it chooses; with the range."""
+
+CONTROL = "chosen by the control"
 
 _COLUMNS = (
     "step",
@@ -51,9 +59,18 @@ def token_sets(run: Run, steps: int | Iterable[int] | None) -> Iterator[pd.DataF
             yield from _sets_of(source)
 
 
+def influence_steps(run: Run) -> tuple[int, ...]:
+    """The whole steps with the influence of some token."""
+    sources = (source for source in run.step_sources() if any(m.tokens for m in source.markers))
+    return tuple(source.step for source in sources if _holds_influence(source))
+
+
+def _holds_influence(source: StepSource) -> bool:
+    return any(batch["influence"].null_count < len(batch) for batch in source.rows("tokens", ("influence",)))
+
+
 def _sets_of(source: StepSource) -> Iterator[pd.DataFrame]:
-    table = pa.Table.from_batches(source.rows("tokens", ("influence",)))
-    if table["influence"].null_count == len(table):
+    if not _holds_influence(source):
         return
     frame = pa.Table.from_batches(source.rows("tokens", _COLUMNS)).to_pandas()
     floats = ["logprob", "entropy", "advantage", "covariance", "influence"]
@@ -64,36 +81,43 @@ def _sets_of(source: StepSource) -> Iterator[pd.DataFrame]:
             yield tokens.assign(quadrant=quadrant_codes(*centred)).reset_index(drop=True)
 
 
-def ranked_figures(tokens: pd.DataFrame, fraction: float) -> dict[str, dict[str, float]]:
-    """By quantity: rank correlation, and the figures of the tokens that it chooses."""
-    k = top_count(fraction, len(tokens))
-    ranks = rankdata(tokens["influence"])
-    found = {}
-    for name, predict in PREDICTIONS.items():
-        values = predict(tokens).to_numpy(np.float64)
-        if np.isfinite(values).all():
-            chosen = np.zeros(len(tokens), dtype=bool)
-            chosen[lowest(values, k)] = True
-            spearman = _correlation(rankdata(values), ranks)
-            found[name] = {**chosen_figures(tokens, chosen), "spearman": spearman}
+def predictions_of(tokens: pd.DataFrame) -> Floats:
+    """[quantity, token] in the order of PREDICTIONS; a row of NaN where some token lacks what it takes."""
+    rows = np.stack([predict(tokens).to_numpy(np.float64) for predict in PREDICTIONS.values()])
+    rows[~np.isfinite(rows).all(axis=1)] = np.nan
+    return rows
+
+
+def ranked_figures(influence: Floats, predictions: Floats, fraction: float) -> Floats:
+    """[quantity, figure]: rank correlation, and the figures of the tokens that each quantity chooses.
+
+    influence: nats [n]; predictions: [quantity, n], see `predictions_of`. NaN for fewer than two tokens.
+    """
+    found = np.full((len(predictions), len(FIGURES)), np.nan)
+    ranked = np.isfinite(predictions).all(axis=1)
+    if len(influence) > 1 and ranked.any():
+        known = predictions[ranked]
+        order = np.argsort(known, axis=1, kind="stable")[:, : top_count(fraction, len(influence))]
+        found[ranked] = [_chosen(influence, row) for row in order]
+        found[ranked, 0] = _correlations(rankdata(known, axis=1), rankdata(influence))
     return found
 
 
-def chosen_figures(tokens: pd.DataFrame, chosen: NDArray[np.bool_]) -> dict[str, float]:
-    """Of some tokens against as many that lower the entropy most."""
-    if not chosen.any():
-        return dict.fromkeys(FIGURES, float("nan"))
-    influence = tokens["influence"].to_numpy()
-    best = lowest(influence, int(chosen.sum()))
-    taken, most = influence[chosen], influence[best].sum()
+def chosen_figures(influence: Floats, chosen: NDArray[np.bool_]) -> Floats:
+    """Figures [figure] of some tokens against as many that lower the entropy most; they have no ranking."""
+    return _chosen(influence, np.flatnonzero(chosen))
+
+
+def _chosen(influence: Floats, places: NDArray[np.intp]) -> Floats:
+    if not len(places):
+        return np.full(len(FIGURES), np.nan)
+    best = lowest(influence, len(places))
+    taken, most = influence[places], influence[best].sum()
     lowering = -np.minimum(influence, 0.0).sum()
-    return {
-        "spearman": np.nan,
-        "overlap": float(chosen[best].mean()),
-        "capture": float(taken.sum() / most) if most < 0 else np.nan,
-        "raises": float((taken > 0).mean()),
-        "saved": float(-taken.sum() / lowering) if lowering > 0 else np.nan,
-    }
+    overlap = len(np.intersect1d(places, best, assume_unique=True)) / len(places)
+    capture = taken.sum() / most if most < 0 else np.nan
+    saved = -taken.sum() / lowering if lowering > 0 else np.nan
+    return np.array([np.nan, overlap, capture, (taken > 0).mean(), saved])
 
 
 def lowest(values: Floats, k: int) -> NDArray[np.intp]:
@@ -101,5 +125,8 @@ def lowest(values: Floats, k: int) -> NDArray[np.intp]:
     return np.argsort(values, kind="stable")[:k]
 
 
-def _correlation(x: Floats, y: Floats) -> float:
-    return float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else float("nan")
+def _correlations(rows: Floats, ranks: Floats) -> Floats:
+    """Of each row with the ranks; NaN where one of both is constant."""
+    centred, other = rows - rows.mean(axis=1, keepdims=True), ranks - ranks.mean()
+    scale = np.sqrt((centred**2).sum(axis=1) * (other**2).sum())
+    return np.divide(centred @ other, scale, out=np.full(len(rows), np.nan), where=scale > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,51 +12,99 @@ from scipy.stats import rankdata, t as student
 
 from ..record.summary import top_count
 from ..schema import QUADRANTS
-from .proxy_rankings import FIGURES, PREDICTIONS, lowest, ranked_figures
+from .cluster_bootstrap import Floats
+from .proxy_rankings import (
+    CONTROL,
+    FIGURES,
+    PREDICTIONS,
+    chosen_figures,
+    lowest,
+    predictions_of,
+    ranked_figures,
+)
 
 BLOCKS = 20
 """Blocks of prompts of the jackknife."""
 ENTROPY_BINS = 4
 LEAST = 20
 """Fewest tokens of a group in a set that are ranked."""
-
-Figures = dict[str, dict[str, float]]
-"""By quantity and figure."""
+ROWS = (*PREDICTIONS, CONTROL)
 
 
-def proxy_table(
-    sets: Sequence[pd.DataFrame], figures: Callable[[pd.DataFrame], Figures], level: float
-) -> pd.DataFrame:
-    """One row a quantity: the mean over the sets of each figure, its interval by a jackknife over prompts."""
-    whole = _means([figures(tokens) for tokens in sets])
-    blocks = [_block(tokens) for tokens in sets]
-    count = min(BLOCKS, max(int(b.max()) + 1 for b in blocks))
-    rows = pd.DataFrame({"proxy": list(whole.index)} | {name: whole[name].to_numpy() for name in FIGURES})
-    for name in FIGURES:
-        rows[f"{name}_low"] = rows[f"{name}_high"] = np.nan
-    if count < 2:
-        return rows
-    pairs = list(zip(sets, blocks, strict=True))
-    parts = [_means([figures(t[b != g]) for t, b in pairs]).reindex(whole.index) for g in range(count)]
-    without = np.stack([part[list(FIGURES)].to_numpy() for part in parts])
-    spread = np.sqrt((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
-    half = student.ppf((1 + level) / 2, count - 1) * spread
-    for i, name in enumerate(FIGURES):
-        rows[f"{name}_low"], rows[f"{name}_high"] = rows[name] - half[:, i], rows[name] + half[:, i]
-    return rows
+@dataclass(frozen=True)
+class SetFigures:
+    """One token set: the figures [row, figure] of its tokens, and without each block of its prompts.
+
+    `whole`: rows as ROWS; `without`: [block, row, figure].
+    """
+
+    step: int
+    n_tokens: int
+    whole: Floats
+    without: Floats
+
+    def without_block(self, block: int) -> Floats:
+        """Figures without one block; those of the whole set where it has no such block."""
+        return self.without[block] if block < len(self.without) else self.whole
 
 
-def _means(found: Sequence[Figures]) -> pd.DataFrame:
-    names = list(dict.fromkeys(name for one in found for name in one))
-    rows = {name: pd.DataFrame([one[name] for one in found if name in one]).mean() for name in names}
-    return pd.DataFrame(rows).T.reindex(columns=list(FIGURES))
+def set_figures(tokens: pd.DataFrame, fraction: float) -> SetFigures:
+    """What each quantity ranks and chooses in a set of tokens, and what the control chose."""
+    influence = tokens["influence"].to_numpy(np.float64)
+    predictions, selected = predictions_of(tokens), tokens["selected"].to_numpy(bool)
+    blocks = _blocks(tokens)
+
+    def of(kept: NDArray[np.bool_]) -> Floats:
+        ranked = ranked_figures(influence[kept], predictions[:, kept], fraction)
+        return np.vstack([ranked, chosen_figures(influence[kept], selected[kept])])
+
+    without = np.stack([of(blocks != block) for block in range(int(blocks.max()) + 1)])
+    whole = of(np.ones(len(tokens), dtype=bool))
+    return SetFigures(int(tokens["step"].iloc[0]), len(tokens), whole, without)
 
 
-def _block(tokens: pd.DataFrame) -> NDArray[np.intp]:
+def _blocks(tokens: pd.DataFrame) -> NDArray[np.intp]:
     """The block of each token's prompt, or response where prompts are not known."""
     ids = tokens["prompt_id"] if (tokens["prompt_id"] >= 0).all() else tokens["sample_id"]
     codes = pd.factorize(ids)[0]
     return codes % min(BLOCKS, int(codes.max()) + 1)
+
+
+def proxy_table(found: Sequence[SetFigures], level: float) -> pd.DataFrame:
+    """One row a quantity: the mean over the sets of each figure, its interval by a jackknife over prompts.
+
+    Quantities that no set can rank have no row.
+    """
+    whole = _mean([one.whole for one in found])
+    count = max(len(one.without) for one in found)
+    half = np.full_like(whole, np.nan)
+    if count > 1:
+        without = np.stack([_mean([one.without_block(g) for one in found]) for g in range(count)])
+        spread = np.sqrt((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
+        half = student.ppf((1 + level) / 2, count - 1) * spread
+    rows = pd.DataFrame({"proxy": ROWS} | dict(zip(FIGURES, whole.T, strict=True)))
+    for i, (name, bounds) in enumerate(FIGURES.items()):
+        rows[f"{name}_low"] = np.clip(whole[:, i] - half[:, i], *bounds)
+        rows[f"{name}_high"] = np.clip(whole[:, i] + half[:, i], *bounds)
+    return rows[np.isfinite(whole).any(axis=1)].reset_index(drop=True)
+
+
+def _mean(figures: Sequence[Floats]) -> Floats:
+    """Mean over the sets that have a figure."""
+    stacked = np.stack(figures)
+    known = np.isfinite(stacked)
+    counts = known.sum(axis=0)
+    sums = np.where(known, stacked, 0.0).sum(axis=0)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def step_table(found: Sequence[SetFigures], level: float) -> pd.DataFrame:
+    """`proxy_table` of each step alone, one below the other, ``step`` first."""
+    by_step: dict[int, list[SetFigures]] = {}
+    for one in found:
+        by_step.setdefault(one.step, []).append(one)
+    tables = {step: proxy_table(members, level) for step, members in by_step.items()}
+    return pd.concat(tables, names=["step"]).reset_index(level="step").reset_index(drop=True)
 
 
 def quadrant_shares(sets: Sequence[pd.DataFrame], fraction: float) -> pd.DataFrame:
@@ -74,23 +123,34 @@ def quadrant_shares(sets: Sequence[pd.DataFrame], fraction: float) -> pd.DataFra
     return table
 
 
-def group_table(sets: Sequence[pd.DataFrame], fraction: float) -> pd.DataFrame:
-    """One row a (group, quantity): spearman and capture within thirds of the training, quadrants, entropy."""
-    rows = []
+def group_table(
+    sets: Sequence[pd.DataFrame], found: Sequence[SetFigures], fraction: float, level: float
+) -> pd.DataFrame:
+    """`proxy_table` in thirds of the training, quadrants and bins of entropy, with by, group and n_tokens.
+
+    found: the figures of the sets. What the control chose is not told by group.
+    """
+    tables = []
+    for by, group, parts in _groups(sets, found, fraction):
+        if parts:
+            table = proxy_table(parts, level).assign(by=by, group=group)
+            tables.append(table.assign(n_tokens=sum(one.n_tokens for one in parts)))
+    whole = pd.concat(tables, ignore_index=True)
+    whole = whole[whole["proxy"] != CONTROL].reset_index(drop=True)
+    first = ["by", "group", "proxy", "n_tokens"]
+    return whole[[*first, *(name for name in whole.columns if name not in first)]]
+
+
+def _groups(
+    sets: Sequence[pd.DataFrame], found: Sequence[SetFigures], fraction: float
+) -> Iterator[tuple[str, str, list[SetFigures]]]:
+    for third, part in zip(("first", "middle", "last"), np.array_split(np.arange(len(sets)), 3), strict=True):
+        yield "training", f"{third} third", [found[i] for i in part]
     for by, group, parts in _parts(sets):
-        large = [t for t in parts if len(t) >= LEAST]
-        means = _means([ranked_figures(t, fraction) for t in large]) if large else pd.DataFrame()
-        for proxy, row in means.iterrows():
-            figures = {"spearman": row["spearman"], "capture": row["capture"]}
-            rows.append(
-                {"by": by, "group": group, "proxy": proxy, "n_tokens": sum(map(len, large)), **figures}
-            )
-    return pd.DataFrame(rows, columns=["by", "group", "proxy", "n_tokens", "spearman", "capture"])
+        yield by, group, [set_figures(t, fraction) for t in parts if len(t) >= LEAST]
 
 
 def _parts(sets: Sequence[pd.DataFrame]) -> Iterator[tuple[str, str, list[pd.DataFrame]]]:
-    for third, part in zip(("first", "middle", "last"), np.array_split(np.arange(len(sets)), 3), strict=True):
-        yield "training", f"{third} third", [sets[i] for i in part]
     for code, name in enumerate(QUADRANTS):
         yield "quadrant", name, [t[t["quadrant"] == code] for t in sets]
     if any(t["entropy"].notna().all() for t in sets):

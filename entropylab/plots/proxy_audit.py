@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figure import look, new_figure
+from .figure import INK, look, new_figure
 from .style import NEUTRAL, ORANGE
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def draw_audit(result: ProxyAudit, ax: Axes | None = None) -> Axes:
         low, high = rows["capture"] - rows["capture_low"], rows["capture_high"] - rows["capture"]
         errors = np.nan_to_num(np.array([low, high]))
         ax.barh(places, rows["capture"], color=np.where(marked, ORANGE, NEUTRAL), height=0.6)
-        ax.errorbar(rows["capture"], places, xerr=errors, fmt="none", ecolor="black", linewidth=0.8)
+        ax.errorbar(rows["capture"], places, xerr=errors, fmt="none", ecolor=INK, linewidth=0.8)
         ax.set_yticks(places, rows["proxy"])
-        ax.set(xlabel=f"effect of the chosen {100 * result.fraction:g} % over that of the best choice")
+        ax.set(xlabel=f"effect of the chosen {100 * result.fraction:g} %,\nover that of the best choice")
         ax.axvline(1.0, color=NEUTRAL, linewidth=0.8)
     return ax

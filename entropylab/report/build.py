@@ -15,6 +15,7 @@ from .findings import Findings, gather
 from .formats import Format, format_of
 from .health import health_section
 from .html import to_html
+from .influence import influence_section
 from .markdown import to_markdown
 from .replays import replays_section
 from .sections import data_section, figures_section, head, methods_section, settings_section, summary_section
@@ -60,6 +61,7 @@ def _body(findings: Findings) -> Iterator[Block]:
     yield from figures_section(findings)
     yield from dynamics_section(findings)
     yield from replays_section(findings)
+    yield from influence_section(findings)
     yield from methods_section()
     yield from settings_section(findings)
     yield from data_section(findings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ class Findings:
     """Everything a report shows.
 
     ``health``, ``law``: every run; ``tails``, ``who``, ``dynamics``, ``replays``: one run of each method, the
-    first, or for ``replays`` the first with tokens.
+    first, or for ``replays`` the first with tokens; ``audits``: the first run of each method that holds
+    influence.
     """
 
     runs: tuple[Run, ...]
@@ -36,6 +37,7 @@ class Findings:
     who: tuple[Finding, ...]
     dynamics: tuple[Finding, ...]
     replays: tuple[Finding, ...]
+    audits: tuple[Finding, ...]
     comparison: Finding
 
     def all(self) -> tuple[Finding, ...]:
@@ -48,6 +50,7 @@ class Findings:
             *self.who,
             *self.dynamics,
             *self.replays,
+            *self.audits,
         )
 
 
@@ -69,6 +72,7 @@ def gather(runs: Sequence[Run]) -> Findings:
         who=_each(_who, first, labels),
         dynamics=_each(_dynamics, first, labels),
         replays=_each(_replays, [_with_tokens(members) for members in groups], labels),
+        audits=_each(_audit, _with_influence(groups), labels),
         comparison=attempt("all runs", lambda: _compare(runs)),
     )
 
@@ -79,6 +83,14 @@ def _each(analysis: Callable[[Run], Any], runs: Sequence[Run], labels: dict[str,
 
 def _with_tokens(members: Sequence[Run]) -> Run:
     return next((run for run in members if run.token_steps()), members[0])
+
+
+def _with_influence(groups: Iterable[Sequence[Run]]) -> list[Run]:
+    """The first run of each method that holds influence; none of a method without."""
+    from .influence import holds_influence
+
+    first = (next((run for run in members if holds_influence(run)), None) for members in groups)
+    return [run for run in first if run is not None]
 
 
 def _health(run: Run) -> Any:
@@ -115,6 +127,12 @@ def _replays(run: Run) -> Any:
     from .replays import replays_of
 
     return replays_of(run)
+
+
+def _audit(run: Run) -> Any:
+    from entropylab.analysis.proxy_audit import audit_proxies
+
+    return audit_proxies(run)
 
 
 def _compare(runs: Sequence[Run]) -> Any:

@@ -10,8 +10,16 @@ import pytest
 from scipy.stats import spearmanr
 
 import entropylab as el
-from entropylab.analysis.proxy_audit import CAUTION, CONTROL
-from entropylab.analysis.proxy_rankings import PREDICTIONS, chosen_figures, ranked_figures
+from entropylab.analysis.proxy_audit import CAUTION, CONTROL, ProxyAudit
+from entropylab.analysis.proxy_rankings import (
+    FIGURES,
+    PREDICTIONS,
+    chosen_figures,
+    influence_steps,
+    predictions_of,
+    ranked_figures,
+)
+from entropylab.analysis.proxy_tables import proxy_table, set_figures
 from entropylab.errors import InsufficientDataError, InvalidInputError
 
 B, T = 24, 30
@@ -66,7 +74,7 @@ def test_chance_captures_nothing_on_average(tmp_path):
 def test_figures_by_hand():
     influence = np.array([-5.0, -3.0, 2.0, -1.0, 0.0, 1.0])
     chosen = np.array([True, False, True, False, False, False])
-    found = chosen_figures(pd.DataFrame({"influence": influence}), chosen)
+    found = dict(zip(FIGURES, chosen_figures(influence, chosen), strict=True))
     assert found["overlap"] == 0.5
     assert found["capture"] == pytest.approx(-3 / -8)
     assert found["raises"] == 0.5
@@ -77,10 +85,10 @@ def test_rank_correlation_is_spearmans():
     rng = np.random.default_rng(1)
     names = ["logprob", "entropy", "advantage", "covariance", "influence"]
     frame = pd.DataFrame(rng.normal(size=(300, 5)).round(1), columns=names)
-    found = ranked_figures(frame, 0.05)
-    for name, predict in PREDICTIONS.items():
+    found = ranked_figures(frame["influence"].to_numpy(), predictions_of(frame), 0.05)
+    for row, predict in zip(found, PREDICTIONS.values(), strict=True):
         expected = spearmanr(predict(frame), frame["influence"]).statistic
-        assert found[name]["spearman"] == pytest.approx(expected, abs=1e-12)
+        assert row[list(FIGURES).index("spearman")] == pytest.approx(expected, abs=1e-12)
 
 
 def test_groups_and_intervals(tmp_path):
@@ -89,9 +97,32 @@ def test_groups_and_intervals(tmp_path):
     assert set(found.groups["by"]) == {"training", "quadrant", "entropy"}
     assert len(found.groups) == len(PREDICTIONS) * (3 + 4 + 4)
     assert found.groups["spearman"].between(-1, 1).all()
+    assert (found.groups["capture_low"] < found.groups["capture_high"]).all()
     row = found.proxies.set_index("proxy").loc["covariance"]
     assert 0 < row["spearman_low"] < row["spearman"] < row["spearman_high"] < 1
     assert row["spearman_high"] - row["spearman_low"] < 0.2
+
+
+def test_each_step_alone_is_an_audit_of_that_step(tmp_path):
+    run = write(tmp_path / "r", lambda t, rng: -t["covariance"] + 0.5 * rng.normal(size=(B, T)))
+    found = el.audit_proxies(run).by_step
+    assert found["step"].unique().tolist() == list(influence_steps(run)) == [0, 2, 4]
+    alone = el.audit_proxies(run, steps=2).proxies
+    rows = found[found["step"] == 2].drop(columns="step").reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, alone)
+
+
+def test_one_prompt_has_no_interval_and_an_influence_of_zero_no_best_choice():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 4)))
+    frame.columns = ["logprob", "entropy", "advantage", "covariance"]
+    frame = frame.assign(influence=0.0, selected=False, step=0, prompt_id=0, sample_id=0)
+    rows = proxy_table([set_figures(frame, 0.1)], 0.95)
+    assert rows["proxy"].tolist() == list(PREDICTIONS)
+    assert rows[["capture", "spearman", "raises_low"]].isna().all(axis=None)
+    assert rows["raises"].tolist() == [0.0] * 4
+    told = ProxyAudit("r", "m", (0,), 40, 1, 0.1, rows, rows, rows, rows).summary()
+    assert "no best choice" in told
+    assert "nan" not in told
 
 
 def test_without_entropies_only_the_covariance_is_ranked(tmp_path):

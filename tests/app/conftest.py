@@ -18,6 +18,7 @@ VIEWS = (
     "selection",
     "what_if",
     "dynamics",
+    "influence",
     "tokens",
     "compare",
     "data",

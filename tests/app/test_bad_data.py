@@ -75,7 +75,8 @@ def test_a_run_of_one_step_is_shown_as_far_as_it_goes(open_app, make_run, tmp_pa
 def test_a_run_without_a_step_is_shown_as_empty(open_app, tmp_path) -> None:
     el.Recorder(tmp_path / "run", method="baseline").close()
     said = see(open_app, tmp_path, VIEWS)
-    assert [view for view in VIEWS if not said[view]] == ["data"]
+    assert [view for view in VIEWS if not said[view]] == ["influence", "data"]
+    assert "holds no influence" in open_app(tmp_path).go("influence").html
     assert "0 whole steps" in open_app(tmp_path).go("data").html
 
 

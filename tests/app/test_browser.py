@@ -45,6 +45,7 @@ DRAWN = {
     "selection": 3,
     "what_if": 3,
     "dynamics": 3,
+    "influence": 0,
     "tokens": 0,
     "compare": 7,
     "data": 0,
@@ -58,7 +59,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def address(runs: Path) -> Iterator[str]:
+def address(runs: Path, influence_runs: Path) -> Iterator[str]:
     """The app served on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -74,7 +75,7 @@ def address(runs: Path) -> Iterator[str]:
         "--server.port",
         str(port),
     ]
-    environment = {**os.environ, "ENTROPYLAB_PATHS": str(runs)}
+    environment = {**os.environ, "ENTROPYLAB_PATHS": os.pathsep.join(map(str, (runs, influence_runs)))}
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(f"http://127.0.0.1:{port}/_stcore/health")
@@ -180,6 +181,22 @@ def test_a_page_in_the_browser(visit, address, view, width) -> None:
     seen.sound()
 
 
+@pytest.mark.parametrize("width", [1400, 420])
+def test_the_audit_of_runs_with_influence(visit, address, width) -> None:
+    seen = visit(f"{address}/influence?runs=baseline&runs=clip_cov", 5, width)
+    assert seen.sentence.startswith("clip_cov: The covariance ranks")
+    assert seen.page.locator(".js-plotly-plot").count() == 5
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    seen.page.get_by_text("raise H most").click()
+    seen.settle(5)
+    assert "influence_end=raise+H+most" in seen.page.url.replace("%20", "+")
+    seen.page.get_by_text("Open the responses of step").click()
+    seen.page.wait_for_selector(".el-text")
+    seen.settle(0)
+    assert "influence, nats" in seen.page.locator(".el-key").inner_text()
+    seen.sound()
+
+
 def test_what_if_follows_its_controls_and_its_link_repeats_it(visit, address) -> None:
     seen = visit(f"{address}/what_if?what_if=clip_cov", 3)
     before = seen.sentence
@@ -261,7 +278,7 @@ def test_a_run_under_way_is_followed(visit, address, runs) -> None:
 
 
 def test_a_click_on_a_curve_opens_the_tokens_of_its_step(visit, address) -> None:
-    seen = visit(f"{address}/curves", 3)
+    seen = visit(f"{address}/curves?log=true", 3)
     box = seen.page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
     seen.page.mouse.move(box["x"] + box["width"] / 2 - 5, box["y"] + box["height"] / 2)
     seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)

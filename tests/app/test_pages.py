@@ -24,6 +24,7 @@ CHARTS = {
     "selection": 3,
     "what_if": 3,
     "dynamics": 3,
+    "influence": 0,
     "tokens": 0,
     "compare": 7,
     "data": 0,
@@ -138,6 +139,12 @@ def test_a_run_without_selection_is_said_to_have_none(open_app, runs) -> None:
     assert "of the selected" not in said(page)
 
 
+def test_without_influence_its_page_says_how_to_record_it(page_of) -> None:
+    page = page_of("influence")
+    assert "The 4 chosen runs hold no influence" in said(page)
+    assert "influence_every=20" in page.test.code[0].value
+
+
 def test_the_run_in_focus_travels_between_pages(open_app, runs) -> None:
     page = open_app(runs).go("law")
     page.test.selectbox(key="run").set_value("start-a/clip_cov-s1").run()
@@ -158,7 +165,7 @@ def test_the_app_needs_no_torch(runs) -> None:
         "import sys, os; sys.path.insert(0, sys.argv[1]); os.environ['ENTROPYLAB_PATHS'] = sys.argv[2];"
         "from streamlit.testing.v1 import AppTest;"
         "test = AppTest.from_file(sys.argv[1] + '/main.py', default_timeout=60).run();"
-        "[test.switch_page(f'views/{v}.py').run() for v in ('law', 'tails', 'selection')];"
+        "[test.switch_page(f'views/{v}.py').run() for v in ('law', 'tails', 'selection', 'influence')];"
         "assert not test.exception; assert 'torch' not in sys.modules, 'torch was imported'"
     )
     command = [sys.executable, "-c", script, str(APP), str(runs / "other")]

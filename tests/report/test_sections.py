@@ -23,7 +23,7 @@ from entropylab.report.numbers import between, number, share, with_interval
 from entropylab.report.replays import replays_of, replays_section
 
 SAMPLES = Path(__file__).parents[2] / "sample_logs" / "start-a"
-NONE = Findings((), {}, (), (), (), (), (), (), Finding("all runs"))
+NONE = Findings((), {}, (), (), (), (), (), (), (), Finding("all runs"))
 
 
 @pytest.fixture(scope="module")
