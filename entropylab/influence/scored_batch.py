@@ -98,13 +98,18 @@ class ScoredBatch:
         batch = {n: x[rows] if _is_by_row(x, len(self.tokens)) else x for n, x in self.inputs.items()}
         first = (batch.pop(_UNNAMED),) if _UNNAMED in batch else ()
         out = torch.func.functional_call(self.policy.module, dict(parameters), first, batch)
-        logits = _logits_of(out)
-        if self.shift:
-            length = self.tokens.shape[1]
-            whole = logits.shape[1] == length
-            logits = torch.cat([logits[:, :1], logits[:, :-1]], 1) if whole else logits[:, -length - 1 : -1]
+        logits = self.scored(_logits_of(out))
         wide = torch.promote_types(logits.dtype, torch.float32)
         return logits.to(wide) / self.policy.temperature
+
+    def scored(self, positions: Tensor) -> Tensor:
+        """What the tokens [b, T] are scored by, of one entry a position [b, S, ...]."""
+        if not self.shift:
+            return positions
+        length = self.tokens.shape[1]
+        if positions.shape[1] == length:
+            return torch.cat([positions[:, :1], positions[:, :-1]], 1)
+        return positions[:, -length - 1 : -1]
 
     def logprobs(self, rows: slice, parameters: Parameters) -> Tensor:
         """log π of the tokens [b, T]; 0 outside the mask."""

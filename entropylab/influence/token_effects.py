@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ from ..errors import InvalidInputError
 from ..losses.backend import torch
 from .entropy_slope import EntropyGradient, of_batch, summed_gradient
 from .geometry import step_of
+from .head_only import head_batch
 from .routes import along
-from .scored_batch import ScoredBatch, exact_arithmetic, policy_of, scored_batch
+from .scored_batch import Policy, ScoredBatch, exact_arithmetic, policy_of, scored_batch
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,8 @@ class Influence:
     the momentum of earlier steps; `decay`: of weight decay; `predicted`: all together. `checked`: <∇H, Δθ> of
     the current gradient without its momentum, by a backward pass of its own, which `current` equals to
     rounding. `entropy`: H before the step. `route`: how it was made; `refused`: routes that the model does
-    not support. `seconds` of all, and `cost`: over those of one gradient of the loss.
+    not support. `seconds` of all, and `cost`: over those of one gradient of the loss (by the
+    head alone, where that is given).
     """
 
     tokens: Tensor
@@ -75,6 +77,7 @@ def token_influence(
     max_grad_norm: float | None = None,
     temperature: float = 1.0,
     micro_batch: int | None = None,
+    head: nn.Module | None = None,
 ) -> Influence:
     """Iᵢ = (1/N) Aᵢ <∇log πᵢ, P ∇H>: what token i does to H in one step on L = -(1/N) Σ Aᵢ rᵢ, r = 1.
 
@@ -96,20 +99,22 @@ def token_influence(
             the model supports.
         lr: of ``sgd``, by default 1. max_grad_norm: to which the gradient is clipped before the step.
         temperature: of the policy. micro_batch: rows at once, by default all.
+        head: the model's output layer, such as ``model.get_output_embeddings()``: only the effect through its
+            weights, for the price of a forward pass (and clipped by their gradient's norm alone).
 
     Raises: InvalidInputError (shapes, an empty mask, advantages not finite, an unknown optimizer, weights
     that no gradient reaches, a model that supports no route).
     """
     start = time.perf_counter()
     policy = policy_of(model, temperature)
-    batch = scored_batch(policy, inputs, mask, micro_batch)
+    batch = _scored(policy, inputs, mask, micro_batch, head)
     by_token = _advantages(advantages, batch)
     with exact_arithmetic(policy.module):
         begun = time.perf_counter()
         gradient = _loss_gradient(batch, by_token)
         training = time.perf_counter() - begun
-        of_entropy = _of_states(states, batch, micro_batch)
-        owned = dict(policy.module.named_parameters())
+        of_entropy = _of_states(states, batch, lambda given: _scored(policy, *given, micro_batch, head))
+        owned = dict(batch.policy.module.named_parameters())
         step = step_of(geometry, lr, owned, gradient, max_grad_norm)
         direction = {name: step.scale[name] * of_entropy.values[name] for name in gradient}
         effects, taken, refused = along(batch, direction, route)
@@ -126,6 +131,13 @@ def token_influence(
         seconds=seconds,
         cost=seconds / training,
     )
+
+
+def _scored(
+    policy: Policy, inputs: Any, mask: Tensor, micro_batch: int | None, head: nn.Module | None
+) -> ScoredBatch:
+    batch = scored_batch(policy, inputs, mask, micro_batch)
+    return batch if head is None else head_batch(batch, head, micro_batch)
 
 
 def _advantages(advantages: Tensor, batch: ScoredBatch) -> Tensor:
@@ -151,7 +163,9 @@ def _loss_gradient(batch: ScoredBatch, advantages: Tensor) -> dict[str, Tensor]:
 
 
 def _of_states(
-    states: EntropyGradient | tuple[Any, Tensor] | None, batch: ScoredBatch, micro_batch: int | None
+    states: EntropyGradient | tuple[Any, Tensor] | None,
+    batch: ScoredBatch,
+    scored: Callable[[tuple[Any, Tensor]], ScoredBatch],
 ) -> EntropyGradient:
     if states is None:
         return of_batch(batch)
@@ -162,7 +176,7 @@ def _of_states(
                 f"states holds no gradient of {sorted(missing)[:3]}: it is of another model"
             )
         return states
-    return of_batch(scored_batch(batch.policy, *states, micro_batch))
+    return of_batch(scored(states))
 
 
 def _inner(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
