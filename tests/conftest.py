@@ -205,10 +205,9 @@ def influence_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     start = Start("hardly", stop=20, schedule=20, chains=640)
     sizes = {"steps": 12, "prompts": 8, "mini_batches": 2, "evaluate_every": 12, "influence_every": 4}
     settings = LabSettings(start, **sizes)
-    few = training.problem_ids("validation")[:8]
     with pytest.MonkeyPatch.context() as patch, experiment.one_thread():
-        patch.setattr(rollout, "rewards_of", lambda _, responses: (responses[:, 0] % 2 == 0).float())
-        patch.setattr(training, "problem_ids", lambda split: few)
+        patch.setattr(rollout, "rewards_of", lambda _, responses, task: (responses[:, 0] % 2 == 0).float())
+        patch.setattr(training, "held_out_problems", lambda task, split: task.problem_ids(split)[:8])
         for method in DEMO.methods[:2]:
             experiment.make_run(experiment.RunPlan(folder / "lab" / method.label, method, settings), folder)
     return folder / "lab"
