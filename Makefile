@@ -1,10 +1,12 @@
-# Every target sets up .venv by itself. `make demo` and `make test` are the two to know.
+# Every target sets up .venv by itself: what the demo and the dashboard need, or all that the tests need too.
 PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
 VERL := .venv-verl
 BIN := $(VENV)/bin
+CORE := $(VENV)/.core
 READY := $(VENV)/.ready
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(PIP_ARGS) -c constraints.txt
 
 export OMP_NUM_THREADS ?= 1
 
@@ -13,14 +15,18 @@ export OMP_NUM_THREADS ?= 1
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-$(READY): pyproject.toml constraints.txt
+$(CORE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "entropylab needs Python >= 3.11: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	$(INSTALL) torch
+	$(INSTALL) -e '.[app]'
 	@touch $@
 
-demo: $(READY) ## train baseline, Clip-Cov and KL-Cov in minutes, then compare them
+$(READY): $(CORE)
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+demo: $(CORE) ## train baseline, Clip-Cov and KL-Cov in minutes, then compare them
 	$(BIN)/entropylab demo --out runs/demo
 
 test: $(READY) ## run the tests
@@ -54,10 +60,10 @@ $(VERL)/.ready: pyproject.toml
 test-browser: $(READY) ## run the tests that need Chromium
 	$(BIN)/python -m pytest -n 2 -m browser
 
-dashboard: $(READY) ## open the dashboard on runs/ and sample_logs/
+dashboard: $(CORE) ## open the dashboard on runs/ and sample_logs/
 	$(BIN)/entropylab dashboard
 
-sample-logs: $(READY) ## train the runs of sample_logs/ again
+sample-logs: $(CORE) ## train the runs of sample_logs/ again
 	$(BIN)/python -m entropylab.lab.samples --out sample_logs --jobs 2
 
 certify: $(READY) ## simulate coverage and size of the analysis into docs/certification.md (minutes)
