@@ -100,10 +100,21 @@ COLORING = Regime(
         _arm("entropy_bonus", "entropy_bonus", EntropyBonus(coef=0.01)),
     ),
 )
-REGIMES = {regime.name: regime for regime in (START_A, START_B, RARE_X, COLORING)}
+METHOD_REGIMES = (START_A, START_B, RARE_X, COLORING)
 
-WARM_UPS = (11, 12, 13, 14, 15)
-SEEDS = (0, 1)
+
+def _of_size(width: int, layers: int) -> Regime:
+    model = ModelSettings(width=width, layers=layers)
+    start = Start("A", stop=750, model=model)
+    return Regime(f"law-{width}x{layers}", start, 300, (_arm(BASELINE, "grpo"),), evaluate_every=10)
+
+
+LAW_REGIMES = tuple(_of_size(*size) for size in ((24, 2), (40, 2), (64, 2), (104, 2), (152, 3)))
+"""The same task and warm-up for models of five sizes, over more than thirty times in parameters."""
+REGIMES = {regime.name: regime for regime in (*METHOD_REGIMES, *LAW_REGIMES)}
+
+WARM_UPS, LAW_WARM_UPS = (11, 12, 13, 14, 15), (21, 22, 23)
+SEEDS, LAW_SEEDS = (0, 1), (0,)
 TUNING_WARM_UP = 100
 """The warm-up that settings were tuned on; no reported run starts from it."""
 BONUSES = (0.003, 0.01, 0.03)

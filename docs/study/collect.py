@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from arms import REGIMES, SEEDS, WARM_UPS
-from runner import STARTS, Job, all_jobs, score_start, scores_path
+from arms import REGIMES
+from runner import JOBS, STARTS, Job, score_start, scores_path
 from stored import CURVES, RUN, SCORES, STARTS_FILE, add
 
 from entropylab.lab.warmup import start_path
@@ -19,7 +19,7 @@ LAST_STEPS = 10
 
 def collect() -> None:
     """Write the scores and curves of the runs that are finished, and the scores of their starts."""
-    done = [job for job in all_jobs(REGIMES, WARM_UPS, SEEDS) if job.is_done]
+    done = [job for jobs in JOBS.values() for job in jobs() if job.is_done]
     runs = [(job, method.label) for job in done for method in job.methods()]
     if not runs:
         return

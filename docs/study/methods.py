@@ -7,19 +7,17 @@ python docs/study/methods.py --train 2   # train what is missing first, two runs
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from arms import BASELINE, REGIMES
+from arms import BASELINE, METHOD_REGIMES, REGIMES
 from collect import collect
 from numpy.typing import NDArray
 from paired import Difference, paired_difference
-from runner import SAMPLES
+from runner import SAMPLES, run_missing
 from stored import CURVES, SCORES, STARTS_FILE
 
 from entropylab.lab.countdown import VOCABULARY as COUNTDOWN_VOCABULARY, all_problems, solutions
@@ -171,11 +169,10 @@ def main() -> None:
     parser.add_argument("--train", type=int, metavar="JOBS", help="train the missing runs, so many at a time")
     jobs = parser.parse_args().train
     if jobs:
-        runner = Path(__file__).with_name("runner.py")
-        subprocess.run([sys.executable, runner, "--jobs", str(jobs)], check=True)
+        run_missing("methods", jobs)
     collect()
     scores, curves, starts = (pd.read_parquet(path) for path in (SCORES, CURVES, STARTS_FILE))
-    for regime in REGIMES:
+    for regime in (regime.name for regime in METHOD_REGIMES):
         own = [frame[frame["regime"] == regime] for frame in (scores, curves, starts)]
         if len(own[0]):
             write(regime, *own)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,7 +18,17 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
-from arms import REGIMES, SEEDS, WARM_UPS, Regime
+from arms import (
+    BASELINE,
+    LAW_REGIMES,
+    LAW_SEEDS,
+    LAW_WARM_UPS,
+    METHOD_REGIMES,
+    REGIMES,
+    SEEDS,
+    WARM_UPS,
+    Regime,
+)
 from stored import stored_runs
 
 from entropylab.lab.evaluation import Evaluation
@@ -159,35 +169,54 @@ def score_start(regime: Regime, warm_up: int) -> pd.DataFrame:
         return score_problems(model, task.problem_ids("test"), samples=SAMPLES, seed=SCORE_SEED, task=task)
 
 
-def all_jobs(regimes: Iterable[str], warm_ups: Iterable[int], seeds: Iterable[int]) -> list[Job]:
+def method_jobs() -> list[Job]:
     """Seed by seed and warm-up by warm-up, so that whatever is finished can be compared."""
     return [
-        Job(regime, arm.label, warm_up, seed)
-        for seed, warm_up, regime in product(seeds, warm_ups, regimes)
-        for arm in REGIMES[regime].arms
+        Job(regime.name, arm.label, warm_up, seed)
+        for seed, warm_up, regime in product(SEEDS, WARM_UPS, METHOD_REGIMES)
+        for arm in regime.arms
     ]
+
+
+def law_jobs() -> list[Job]:
+    """The baseline of every size, warm-up by warm-up."""
+    return [
+        Job(regime.name, BASELINE, warm_up, seed)
+        for seed, warm_up, regime in product(LAW_SEEDS, LAW_WARM_UPS, LAW_REGIMES)
+    ]
+
+
+JOBS = {"methods": method_jobs, "law": law_jobs}
+"""The runs behind each table."""
+
+
+def run_missing(table: str, jobs: int, only: Callable[[Job], bool] = lambda job: True) -> None:
+    """Train the runs behind a table that are neither finished nor stored, so many at a time."""
+    stored = stored_runs()
+    missing = [job for job in JOBS[table]() if only(job) and not (job.is_done or job.is_in(stored))]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        tasks = {pool.submit(make, job): job for job in missing}
+        for number, task in enumerate(as_completed(tasks), start=1):
+            job = tasks[task]
+            print(f"{number}/{len(missing)}  {job.folder}/{job.arm}  {task.result()}", flush=True)
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("table", choices=list(JOBS))
     parser.add_argument("--arm", nargs="*", help="labels of arms; all where left out")
-    parser.add_argument("--regime", nargs="*", default=list(REGIMES), choices=list(REGIMES))
-    parser.add_argument("--warm-up", nargs="*", type=int, default=list(WARM_UPS))
-    parser.add_argument("--seed", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--regime", nargs="*", choices=list(REGIMES))
+    parser.add_argument("--warm-up", nargs="*", type=int)
+    parser.add_argument("--seed", nargs="*", type=int)
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, one thread each")
-    arguments = parser.parse_args()
-    stored = stored_runs()
-    jobs = [
-        job
-        for job in all_jobs(arguments.regime, arguments.warm_up, arguments.seed)
-        if (arguments.arm is None or job.arm in arguments.arm) and not (job.is_done or job.is_in(stored))
-    ]
-    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
-        tasks = {pool.submit(make, job): job for job in jobs}
-        for number, task in enumerate(as_completed(tasks), start=1):
-            job = tasks[task]
-            print(f"{number}/{len(jobs)}  {job.folder}/{job.arm}  {task.result()}", flush=True)
+    given = parser.parse_args()
+    wanted = {"arm": given.arm, "regime": given.regime, "warm_up": given.warm_up, "seed": given.seed}
+
+    def only(job: Job) -> bool:
+        return all(values is None or getattr(job, name) in values for name, values in wanted.items())
+
+    run_missing(given.table, given.jobs, only)
 
 
 if __name__ == "__main__":

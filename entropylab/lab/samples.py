@@ -13,9 +13,9 @@ from rich.console import Console
 
 from ..record.compaction import compact_run
 from .experiment import RunPlan, make_run, one_thread
-from .settings import RARE_X, SAMPLE_A, Preset
+from .settings import INFLUENCE, RARE_X, SAMPLE_A, Preset
 
-SEEDS: tuple[tuple[Preset, tuple[int, ...]], ...] = ((RARE_X, (1,)), (SAMPLE_A, (0, 1, 2)))
+SEEDS: tuple[tuple[Preset, tuple[int, ...]], ...] = ((RARE_X, (1,)), (SAMPLE_A, (0, 1, 2)), (INFLUENCE, (0,)))
 WARM_STARTS = Path("build/warm-starts")
 
 

@@ -181,6 +181,13 @@ SAMPLE_A = Preset(
 )
 """A policy with much to learn: the collapse, the law and both methods."""
 
+INFLUENCE = Preset(
+    "influence",
+    LabSettings(START_A, steps=100, evaluate_every=10, token_every=10, influence_every=10),
+    (_BASELINE, _CLIP_COV),
+)
+"""A short run of each kind whose stored tokens hold their exact effect on the entropy."""
+
 RARE_X = Preset(
     "rare-x",
     LabSettings(START_RARE_X, steps=1000, evaluate_every=20, token_every=20),

@@ -184,7 +184,8 @@ def test_sample_plans(tmp_path: Path) -> None:
     start_a = {
         f"start-a/{label}-s{seed}" for label in ("baseline", "clip_cov", "kl_cov") for seed in (0, 1, 2)
     }
-    assert names == start_a | {f"rare-x/{label}-s1" for label in ("baseline", "clip_cov", "placebo")}
+    rare_x = {f"rare-x/{label}-s1" for label in ("baseline", "clip_cov", "placebo")}
+    assert names == start_a | rare_x | {"influence/baseline-s0", "influence/clip_cov-s0"}
 
 
 def test_a_start_is_stored_once_and_a_broken_one_is_named(tmp_path: Path) -> None:
