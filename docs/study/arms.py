@@ -54,6 +54,12 @@ def _arm(label: str, key: str, control: Any = None, surrogate: Any = None) -> La
     return LabMethod(label, key, surrogate or PPOClip(), control)
 
 
+MICRO = replace(
+    _arm("clip_cov_micro", "clip_cov", ClipCov(fraction=0.02, low=1.0, high=5.0)), micro_batches=8
+)
+"""Clip-Cov that chooses among the eight responses of one prompt at a time."""
+
+
 def _all_arms(bonus: float, kl_cov_beta: float) -> tuple[LabMethod, ...]:
     return (
         _arm(BASELINE, "grpo"),
@@ -70,7 +76,7 @@ def _all_arms(bonus: float, kl_cov_beta: float) -> tuple[LabMethod, ...]:
 
 
 START_A = Regime("A", Start("A", stop=750), 150, _all_arms(bonus=0.01, kl_cov_beta=1.0))
-START_B = Regime("B", Start("B", stop=1500), 120, _all_arms(bonus=0.01, kl_cov_beta=2.0))
+START_B = Regime("B", Start("B", stop=1500), 120, (*_all_arms(bonus=0.01, kl_cov_beta=2.0), MICRO))
 RARE_X = Regime(
     "rare-x",
     Start("rare-x", stop=1500, operator_weights=(0.49, 0.49, 0.02)),

@@ -18,8 +18,8 @@ def record_event(
     if isinstance(event, Evaluation):
         _record_evaluation(recorder, event)
         return
-    for index, update in enumerate(event.updates):
-        _record_update(recorder, event, update, index, task if texts else None)
+    for update in event.updates:
+        _record_update(recorder, event, update, task if texts else None)
     recorder.end_step(event.step)
 
 
@@ -28,9 +28,7 @@ def _record_evaluation(recorder: Recorder, evaluation: Evaluation) -> None:
         recorder.evaluate(evaluation.step, split=evaluation.split, metric=metric, value=value, n=evaluation.n)
 
 
-def _record_update(
-    recorder: Recorder, result: StepResult, update: Update, index: int, texts: Task | None
-) -> None:
+def _record_update(recorder: Recorder, result: StepResult, update: Update, texts: Task | None) -> None:
     rollout, rows = result.rollout, update.rows
     recorder.record(
         result.step,
@@ -49,6 +47,7 @@ def _record_update(
         texts=None
         if texts is None
         else [texts.decode(response) for response in rollout.responses[rows].tolist()],
-        update=index,
+        update=update.index,
+        micro_step=update.micro_step,
         metrics={"loss": update.loss, "grad_norm": update.gradient_norm},
     )

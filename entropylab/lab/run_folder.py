@@ -31,6 +31,7 @@ def run_config(method: LabMethod, settings: LabSettings) -> dict[str, Any]:
         "surrogate": to_dict(method.surrogate),
         "control": to_dict(method.control),
         "release_step": method.release_step,
+        **({} if method.micro_batches == 1 else {"micro_batches": method.micro_batches}),
         **({} if method.advantages is None else {"advantages": to_dict(method.advantages)}),
         "start": settings.start.name,
         "warm_up": {**start, "operator_weights": list(settings.start.operator_weights)},

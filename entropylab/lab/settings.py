@@ -62,7 +62,8 @@ class LabMethod:
     """One arm of an experiment: a label, the row of METHODS it belongs to, surrogate and control.
 
     The control acts on the rollouts before ``release_step``; None keeps it on to the end. ``advantages``
-    makes the advantages from rewards and prompts (a ``QuantileBaseline``); None: those of GRPO.
+    makes the advantages from rewards and prompts (a ``QuantileBaseline``); None: those of GRPO. The control
+    chooses within each of ``micro_batches`` equal parts of an update, as trainers do that know no more of it.
     """
 
     label: str
@@ -71,6 +72,7 @@ class LabMethod:
     control: Any = None
     release_step: int | None = None
     advantages: Any = None
+    micro_batches: int = 1
 
     def control_at(self, step: int) -> Any:
         """The control that acts on the rollout of a step, None where it has been released."""

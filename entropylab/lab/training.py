@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..errors import InvalidInputError
 from ..influence.token_effects import Influence, token_influence
 from ..losses.control_sequence import update_control
 from ..losses.policy_loss import PolicyLoss
@@ -22,11 +23,14 @@ from .tasks import IntArray, Task, task_named
 
 @dataclass(frozen=True)
 class Update:
-    """One optimizer update: its rows of the rollout, what the loss used, and the gradient's norm.
+    """One micro-batch of an optimizer update: its rows of the rollout, what its loss used, and of the update
+    the loss and the gradient's norm.
 
     ``influence``: what each token does to the entropy at the same states, where the step records it.
     """
 
+    index: int
+    micro_step: int
     rows: slice
     out: PolicyLoss
     logprobs: Tensor
@@ -60,6 +64,7 @@ def train(
     that has made the rollouts before step ``first``. A control that follows the entropy is updated
     after each step with the entropy of its rollout, as the released controllers do.
     """
+    _check_micro_batches(method, settings)
     learner = learner or make_learner(model, method, settings)
     for step in range(first, settings.steps):
         if step % settings.evaluate_every == 0:
@@ -69,6 +74,17 @@ def train(
         yield result
     for split in ("validation", "test"):
         yield _evaluate(model, settings, split, settings.steps)
+
+
+def _check_micro_batches(method: LabMethod, settings: LabSettings) -> None:
+    size = settings.responses // settings.mini_batches
+    if method.micro_batches < 1 or size % method.micro_batches:
+        raise InvalidInputError(
+            f"micro_batches is {method.micro_batches}: the {size} responses of an update do not make so many "
+            "equal parts"
+        )
+    if method.micro_batches > 1 and settings.influence_every is not None:
+        raise InvalidInputError("influence_every is of whole updates: leave it out, or set micro_batches=1")
 
 
 def _evaluate(model: PolicyModel, settings: LabSettings, split: str, step: int) -> Evaluation:
@@ -85,18 +101,40 @@ def held_out_problems(task: Task, split: str) -> IntArray:
 def train_step(learner: Learner, method: LabMethod, settings: LabSettings, step: int) -> StepResult:
     """One rollout, one epoch of mini-batch updates on it, and the entropy at its states afterwards."""
     rollout = _rollout(learner.model, method, settings, step)
-    size = settings.responses // settings.mini_batches
-    updates = []
-    for start in range(0, settings.responses, size):
-        rows = slice(start, start + size)
-        logprobs, out = mini_batch_loss(learner, rollout, rows, method, settings, step)
-        influence = (
-            _influence(learner, rollout, rows, out, settings) if settings.has_influence(step) else None
-        )
-        norm = _descend(learner, out.loss, settings.max_grad_norm)
-        updates.append(Update(rows, out, logprobs, out.loss.item(), norm, influence))
+    updates: list[Update] = []
+    for index, update in enumerate(_parts(slice(0, settings.responses), settings.mini_batches)):
+        updates += _update(learner, rollout, update, index, method, settings, step)
     _, entropy_after = score(learner.model, rollout.tokens, settings.mini_batches, settings.head)
     return StepResult(step, rollout, tuple(updates), entropy_after)
+
+
+def _parts(rows: slice, count: int) -> list[slice]:
+    """Equal parts of rows."""
+    size = (rows.stop - rows.start) // count
+    return [slice(start, start + size) for start in range(rows.start, rows.stop, size)]
+
+
+def _update(
+    learner: Learner,
+    rollout: Rollout,
+    rows: slice,
+    index: int,
+    method: LabMethod,
+    settings: LabSettings,
+    step: int,
+) -> list[Update]:
+    """One step of the optimizer on some rows: what each of its micro-batches was."""
+    parts = _parts(rows, method.micro_batches)
+    made = [mini_batch_loss(learner, rollout, part, method, settings, step) for part in parts]
+    influence = (
+        _influence(learner, rollout, rows, made[0][1], settings) if settings.has_influence(step) else None
+    )
+    loss = torch.stack([out.loss for _, out in made]).mean()
+    norm = _descend(learner, loss, settings.max_grad_norm)
+    return [
+        Update(index, micro_step, part, out, logprobs, loss.item(), norm, influence)
+        for micro_step, (part, (logprobs, out)) in enumerate(zip(parts, made, strict=True))
+    ]
 
 
 def _rollout(model: PolicyModel, method: LabMethod, settings: LabSettings, step: int) -> Rollout:

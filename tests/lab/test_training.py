@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from entropylab.errors import InvalidInputError
+from entropylab.lab import rollout
 from entropylab.lab.evaluation import Evaluation
 from entropylab.lab.model import PolicyModel
 from entropylab.lab.rollout import group_advantages
@@ -22,11 +24,12 @@ from entropylab.lab.settings import (
 )
 from entropylab.lab.training import StepResult, make_learner, train, train_step
 from entropylab.lab.warmup import load_start
+from entropylab.losses.controls.clip_cov import ClipCov
 from entropylab.losses.controls.kl_cov import KLCov
 from entropylab.losses.controls.quantile_baseline import QuantileBaseline
 from entropylab.losses.controls.target_kl_cov import TargetKLCov
 from entropylab.losses.methods import METHODS
-from entropylab.losses.surrogates import ImportanceSampling
+from entropylab.losses.surrogates import ImportanceSampling, PPOClip
 
 RunSteps = Callable[..., tuple[PolicyModel, list[StepResult]]]
 
@@ -159,3 +162,36 @@ def test_quantile_advantages_replace_those_of_grpo(run_steps: RunSteps) -> None:
     made = QuantileBaseline().advantages(rollout.rewards, rollout.prompt_ids)
     np.testing.assert_allclose(rollout.advantages.numpy(), made, rtol=1e-6)
     assert (rollout.advantages[rollout.rewards == 0] <= 0).all()
+
+
+def test_micro_batches_choose_apart_and_learn_together(
+    starts: Path, weak_start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a control the parts of an update are the update; with one each part chooses for itself."""
+    monkeypatch.setattr(rollout, "rewards_of", lambda _, responses, task: (responses[:, 0] % 2).float())
+    settings = LabSettings(weak_start, steps=1, evaluate_every=1, mini_batches=2)
+    control = ClipCov.top(0.05)
+    for chooses, whole in (
+        (False, method_from_table("grpo")),
+        (True, LabMethod("c", "c", PPOClip(), control)),
+    ):
+        steps = []
+        for method in (whole, replace(whole, micro_batches=4)):
+            learner = make_learner(load_start(starts, weak_start), method, settings)
+            steps.append(train_step(learner, method, settings, 0))
+        one, parts = steps
+        assert [(u.index, u.micro_step) for u in parts.updates] == [
+            (i, k) for i in range(2) for k in range(4)
+        ]
+        same = torch.allclose(one.entropy_after, parts.entropy_after, atol=1e-5)
+        assert same != chooses
+        if chooses:
+            assert all(int(u.out.tokens["selected"].sum()) == 16 for u in parts.updates)
+
+
+def test_micro_batches_that_do_not_fit_are_named(starts: Path, weak_start: Start) -> None:
+    settings = LabSettings(weak_start, steps=1, evaluate_every=1, influence_every=1)
+    for count, message in ((3, "do not make so many"), (2, "influence_every is of whole updates")):
+        method = replace(method_from_table("grpo"), micro_batches=count)
+        with pytest.raises(InvalidInputError, match=message):
+            next(train(load_start(starts, weak_start), method, settings))
