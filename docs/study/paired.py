@@ -24,7 +24,9 @@ class Difference:
     pairs: int
 
     def text(self, digits: int = 3) -> str:
-        """``+0.012 [-0.003, 0.027]``, by the bootstrap."""
+        """``+0.012 [-0.003, 0.027]``, by the bootstrap; without interval where nothing can be drawn anew."""
+        if self.low == self.high:
+            return f"{self.mean:+.{digits}f}"
         return f"{self.mean:+.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
