@@ -56,10 +56,7 @@ def _pair_weights(rng: np.random.Generator, groups: list[list[NDArray[np.float64
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS)
     parts = []
     for index, group in enumerate(groups):
-        times = drawn[:, index]
-        seeds = np.stack(
-            [rng.multinomial(n * len(group), np.full(len(group), 1 / len(group))) for n in times]
-        )
+        seeds = rng.multinomial(drawn[:, index] * len(group), np.full(len(group), 1 / len(group)))
         parts.append(seeds / (count * len(group)))
     return np.concatenate(parts, axis=1)
 
