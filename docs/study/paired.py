@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +36,11 @@ def paired_difference(groups: list[list[NDArray[np.float64]]]) -> Difference:
 
     Bootstrap: warm-ups are drawn anew, of each drawn warm-up its seeds, and the problems once for all.
     """
-    rng = np.random.default_rng(SEED)
     pairs = [(index, values) for index, group in enumerate(groups) for values in group]
     table = np.stack([values for _, values in pairs])
     warm_up = np.array([index for index, _ in pairs])
-    chosen = rng.multinomial(table.shape[1], np.full(table.shape[1], 1 / table.shape[1]), size=DRAWS)
-    by_pair = chosen @ table.T / table.shape[1]
-    means = (by_pair * _pair_weights(rng, groups)).sum(axis=1)
+    by_pair = _problem_weights(table.shape[1]) @ table.T
+    means = (by_pair * _pair_weights(groups)).sum(axis=1)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     own = np.array([table[warm_up == index].mean() for index in range(len(groups))])
@@ -50,9 +49,16 @@ def paired_difference(groups: list[list[NDArray[np.float64]]]) -> Difference:
     return Difference(mean, float(low), float(high), mean - spread, mean + spread, len(groups), len(pairs))
 
 
-def _pair_weights(rng: np.random.Generator, groups: list[list[NDArray[np.float64]]]) -> NDArray[np.float64]:
+@cache
+def _problem_weights(problems: int) -> NDArray[np.float64]:
+    """Weights [draws, problems] that sum to 1: how often each problem was drawn."""
+    rng = np.random.default_rng(SEED)
+    return rng.multinomial(problems, np.full(problems, 1 / problems), size=DRAWS) / problems
+
+
+def _pair_weights(groups: list[list[NDArray[np.float64]]]) -> NDArray[np.float64]:
     """Weights [draws, pairs] that sum to 1: how often each warm-up, and of it each seed, was drawn."""
-    count = len(groups)
+    rng, count = np.random.default_rng(SEED + 1), len(groups)
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS)
     parts = []
     for index, group in enumerate(groups):
