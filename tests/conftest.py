@@ -1,8 +1,9 @@
-"""Shared fixtures: a small real GRPO run, written through the Recorder, for every room's tests."""
+"""Shared by every room's tests: a small real GRPO run, written through the Recorder, and the mark `quick`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -189,6 +190,21 @@ def write_run(
     for recorder in recorders:
         recorder.close()
     return el.open_run(path)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`quick(*patterns)`: of a test's variants those whose id fits a pattern stay quick, the others are long."""
+    unused: dict[str, set[str]] = {}
+    for item in items:
+        if mark := item.get_closest_marker("quick"):
+            fits = {pattern for pattern in mark.args if fnmatchcase(item.callspec.id, pattern)}
+            unused.setdefault(item.nodeid.partition("[")[0], set(mark.args)).difference_update(fits)
+            if not fits:
+                item.add_marker(pytest.mark.long)
+    wrong = [f"{test}: {sorted(patterns)}" for test, patterns in unused.items() if patterns]
+    if wrong and not any("::" in argument for argument in config.args):
+        raise pytest.UsageError(f"no variant of a test has the id that its mark quick names: {wrong}")
 
 
 @pytest.fixture(scope="session")

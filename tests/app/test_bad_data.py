@@ -96,6 +96,7 @@ def record(path: Path, spoil: dict[str, float], steps: int = 3) -> None:
             recorder.evaluate(step, metric="accuracy", value=0.1 * step, n=10)
 
 
+@pytest.mark.quick("spoil0")
 @pytest.mark.parametrize(
     "spoil", [{"entropy": np.nan, "logprobs": -np.inf}, {"logprobs": np.nan, "advantages": np.inf}]
 )

@@ -60,6 +60,7 @@ def test_signs_that_would_not_show_are_made_visible() -> None:
     assert len(token_text.visible("z" * 1_000_000)) < 200
 
 
+@pytest.mark.quick("query0")
 @pytest.mark.parametrize(
     "query",
     [

@@ -33,6 +33,7 @@ def entropy_of(model, rollout, rows) -> float:
     return float(entropy[rollout.mask[rows]].double().mean())
 
 
+@pytest.mark.quick("3e-05")
 @pytest.mark.parametrize("rate", [3e-4, 3e-5])
 def test_the_prediction_is_what_a_real_step_does(starts: Path, weak_start: Start, monkeypatch, rate) -> None:
     """Predicted against observed change of H at the same states, over real updates of Adam."""

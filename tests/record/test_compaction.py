@@ -122,6 +122,7 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.quick("False-delete_files", "True-write_part", "True-commit_markers", "True-commit_evaluations")
 @pytest.mark.parametrize(
     "moment", ["write_part", "verify_part", "commit_markers", "commit_evaluations", "delete_files"]
 )

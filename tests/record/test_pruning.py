@@ -59,6 +59,7 @@ def path(original, tmp_path):
     return tmp_path / "r"
 
 
+@pytest.mark.quick("1-False-False", "3-True-False", "3-False-True")
 @pytest.mark.parametrize("compacted", [False, True])
 @pytest.mark.parametrize("responses", [False, True])
 def test_the_summaries_stay_and_the_rows_of_most_steps_go(path, compacted, responses):

@@ -23,6 +23,7 @@ SEQUENCES = {
 }
 
 
+@pytest.mark.quick("*-token_mean", "clip_cov-*", "kl_cov_7b-*", "kl_cov_targeted-*", "entropy_bonus-*")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_every_row(method, reduction, make_head, fused, exact, agree):
     head = make_head()
