@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,7 +196,7 @@ def write_run(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`quick(*patterns)`: of a test's variants those whose id fits a pattern stay quick, the others are long."""
+    """`quick(*patterns)`: of a test's variants those whose id fits a pattern are quick, the others long."""
     unused: dict[str, set[str]] = {}
     for item in items:
         if mark := item.get_closest_marker("quick"):
@@ -209,5 +211,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., el.Run]:
-    """The factory `write_run`: ``make_run(path, method=..., steps=..., seed=...) -> Run``."""
-    return write_run
+    """The factory `write_run`: ``make_run(path, method=..., steps=..., seed=...) -> Run``.
+
+    Half of its time would go by in fsync; a run that a test only reads need not outlive a power cut.
+    """
+
+    def make(path: str | Path, **settings: Any) -> el.Run:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", lambda descriptor: None)
+            return write_run(path, **settings)
+
+    return make
