@@ -56,9 +56,7 @@ class Page:
 def open_app(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Page]:
     """``open_app(path, ...)``: a page of the app, its first one or ``view``, on these data roots."""
 
-    def start(
-        *roots: Path | str, view: str = VIEWS[0], query: dict[str, list[str]] | None = None
-    ) -> Page:
+    def start(*roots: Path | str, view: str = VIEWS[0], query: dict[str, list[str]] | None = None) -> Page:
         monkeypatch.setenv("ENTROPYLAB_PATHS", os.pathsep.join(map(str, roots)))
         test = AppTest.from_file(str(APP / "main.py"), default_timeout=60)
         for key, values in (query or {}).items():

@@ -28,7 +28,7 @@ def check_no_half_files(path) -> None:
     assert not [p for p in path.rglob("*") if p.is_file() and p.stat().st_size == 0]
 
 
-@pytest.mark.parametrize("options", marked(["size=2m", "size=8m,nr_inodes=60"], 1))
+@pytest.mark.parametrize("options", marked(["size=1m", "size=8m,nr_inodes=60"], 1))
 def test_a_small_disk_fills(options, tmp_path, reference, outcome):
     with tmpfs(tmp_path / "disk", options) as disk:
         path = disk / "r"
