@@ -287,5 +287,6 @@ def test_fit_tails_who_and_compare_never_load_torch_or_matplotlib(runs):
     assert "pandas" in found
 
 
+@pytest.mark.long
 def test_the_isolation_test_can_fail():
     assert "matplotlib" in loaded("import entropylab.plots.figure")

@@ -86,6 +86,7 @@ def test_a_reader_that_looks_on_while_the_process_is_killed(seed, fast, referenc
     outcome("a reader beside the writer, then SIGKILL", sees="a growing prefix, no error")
 
 
+@pytest.mark.long
 def test_without_a_fault(fast, reference):
     promises = run_to_end(fast / "r", steps=12)
     assert promises.steps == promises.evaluated == 12

@@ -31,6 +31,7 @@ def test_sigterm_without_a_handler_is_a_kill(seed, fast, reference, outcome):
     outcome("SIGTERM, no handler", sees="as after SIGKILL")
 
 
+@pytest.mark.quick("SIGTERM-*")
 @pytest.mark.parametrize("seed", trials(1, 40))
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_that_raises_inside_the_with_block(name, seed, fast, reference, outcome):

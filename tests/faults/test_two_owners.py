@@ -31,6 +31,7 @@ def test_a_second_process_is_refused_and_told_who_holds_the_rank(fast, reference
     outcome("two processes, one rank", sees="RecorderError naming the owner's process")
 
 
+@pytest.mark.long
 def test_another_rank_is_let_in(fast):
     with Trainer(fast / "r", steps=4, world_size=2, stay=True) as owner:
         owner.wait_for("waiting")

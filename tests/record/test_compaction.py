@@ -54,7 +54,7 @@ def copy_of(make_run, tmp_path_factory):
     return copy
 
 
-@pytest.fixture(params=[1, 3])
+@pytest.fixture(params=[pytest.param(1, marks=pytest.mark.long), 3])
 def run(request, copy_of, tmp_path):
     return copy_of(tmp_path / "r", 5, request.param)
 
