@@ -44,6 +44,7 @@ def test_coverage_and_width(rho, binomial_sd, least):
     assert withheld <= 0.06 * DRAWS
 
 
+@pytest.mark.long
 def test_ordinary_least_squares_does_not():
     held = []
     for entropy, performance, _ in draws(0.8, 0.005, seed=11):

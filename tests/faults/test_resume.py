@@ -66,6 +66,7 @@ def test_a_checkpoint_that_was_saved_without_flush_leaves_a_hole_that_is_told(se
     outcome("resume from a checkpoint saved without flush", sees=sees)
 
 
+@pytest.mark.long
 def test_the_later_attempt_wins_from_its_first_step(fast, reference):
     """Attempts that differ are never mixed: below the restart the first, from it on the second."""
     path, checkpoint = fast / "r", str(fast / "c.npz")

@@ -39,6 +39,7 @@ def test_another_rank_is_let_in(fast):
     assert el.open_run(fast / "r").whole_steps() == [0, 1, 2, 3]
 
 
+@pytest.mark.long
 def test_the_lock_of_a_dead_process_is_taken_over(fast, reference, outcome):
     with Trainer(fast / "r", steps=4, stay=True) as owner:
         owner.wait_for("waiting")

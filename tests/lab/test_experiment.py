@@ -103,8 +103,9 @@ def _check_tokens(run: Run) -> None:
 
 
 def test_observing_does_not_change_training(
-    plan: RunPlan, starts: Path, preset: Preset, run_alone: Callable[..., list[float]]
+    short_plan: RunPlan, starts: Path, preset: Preset, run_alone: Callable[..., list[float]]
 ) -> None:
+    plan = replace(short_plan, settings=replace(short_plan.settings, steps=2))
     make_run(plan, starts)
     recorded = open_run(plan.folder).steps()["entropy_token_mean"]
     assert recorded.tolist() == pytest.approx(run_alone(plan), rel=1e-6)
@@ -124,6 +125,7 @@ def run_alone(starts: Path) -> Callable[..., list[float]]:
     return run
 
 
+@pytest.mark.long
 def test_two_runs_hold_the_same_tokens(short_plan: RunPlan, starts: Path, tmp_path: Path) -> None:
     plan = short_plan
     make_run(plan, starts)
@@ -180,7 +182,8 @@ def test_preset_makes_a_folder_a_method(preset: Preset, starts: Path, tmp_path: 
         preset.with_methods(["nonsense"])
 
 
-def test_compacted_sample_run_stays_finished(plan: RunPlan, starts: Path) -> None:
+def test_compacted_sample_run_stays_finished(short_plan: RunPlan, starts: Path) -> None:
+    plan = short_plan
     assert make_compact_run(plan, starts).startswith("made in")
     before = token_table(open_run(plan.folder))
     assert make_compact_run(plan, starts) == "already there"

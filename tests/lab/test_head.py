@@ -61,7 +61,7 @@ def chosen(result: StepResult) -> torch.Tensor:
     return torch.cat([update.out.tokens["selected"] for update in result.updates])
 
 
-@pytest.mark.quick("clip_cov_top", "kl_cov_targeted", "entropy_bonus", "steer")
+@pytest.mark.quick("clip_cov_top", "kl_cov_targeted", "steer")
 @pytest.mark.filterwarnings("ignore:.*choose on a larger token set")
 @pytest.mark.parametrize("method", [*METHODS, "full"])
 def test_every_method_takes_the_same_first_step(both: Both, method: str) -> None:

@@ -84,7 +84,7 @@ def test_a_run_is_the_same_as_in_a_local_folder(base, tmp_path, batch, world_siz
     assert compact_run(where.url).steps_merged == 0
 
 
-@pytest.mark.quick("s3-False", "memory-True")
+@pytest.mark.quick("memory-*")
 @pytest.mark.parametrize("compacted", [False, True])
 def test_pruning_keeps_every_summary(base, tmp_path, batch, compacted):
     write(base, batch, range(4), world_size=2)
@@ -144,7 +144,7 @@ class KilledError(Exception):
 MOMENTS = ("write_part", "verify_part", "commit_markers", "delete_files")
 
 
-@pytest.mark.quick("s3-commit_markers", "memory-write_part", "memory-delete_files")
+@pytest.mark.quick("memory-*")
 @pytest.mark.parametrize(
     ("base", "moment"),
     [*(("memory", moment) for moment in MOMENTS), ("s3", "commit_markers"), ("s3", "delete_files")],

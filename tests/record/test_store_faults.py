@@ -164,7 +164,7 @@ REWRITES = {
 }
 
 
-@pytest.mark.quick("PUT-*-compact", "DELETE-*-prune", "GET-markers/*-compact")
+@pytest.mark.quick("PUT-*-compact", "DELETE-*-prune")
 @pytest.mark.parametrize("rewrite", REWRITES)
 @pytest.mark.parametrize(
     ("kind", "key"),

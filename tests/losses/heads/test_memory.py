@@ -99,7 +99,7 @@ def test_the_workspace(name, make_head, fused, memory):
     assert gradients < seen.most <= gradients + 115 * MIB
 
 
-@pytest.mark.quick("0")
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", [0, 1 << 30])
 def test_the_workspace_of_the_op(cache, make_head, memory):

@@ -45,7 +45,7 @@ ROUNDED = {"every_token": 1e-6}
 """The changed advantages are in fp32, like the trainer's own."""
 
 
-@pytest.mark.quick("clip_band_old", "kl_reference", "every_token", "temperature", "tied_reference")
+@pytest.mark.quick("clip_band_old", "kl_old", "tied_reference")
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_are_those_of_the_plain_logits(tmp_path: Path, name: str) -> None:
     control, settings = CASES[name]
