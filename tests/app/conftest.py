@@ -72,6 +72,6 @@ def runs(make_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("roots") / "runs"
     for seed in (0, 1):
         for method in ("baseline", "clip_cov"):
-            make_run(folder / "start-a" / f"{method}-s{seed}", method=method, steps=14, seed=seed)
-    make_run(folder / "other" / "baseline-s0", method="baseline", steps=5, seed=3)
+            make_run(folder / "start-a" / f"{method}-s{seed}", method=method, steps=14, prompts=12, seed=seed)
+    make_run(folder / "other" / "baseline-s0", method="baseline", steps=5, prompts=12, seed=3)
     return folder

@@ -36,7 +36,7 @@ def runs(make_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for method in ("baseline", "clip_cov"):
         for seed in (0, 1):
-            make_run(folder / method / f"s{seed}", method=method, seed=seed, steps=14, prompts=24)
+            make_run(folder / method / f"s{seed}", method=method, seed=seed, steps=14, prompts=12)
     return folder
 
 
