@@ -23,7 +23,7 @@ def kill_once(path, draw: random.Random, **job):
 
 @pytest.mark.parametrize("seed", trials(1, 30))
 def test_a_storm_of_kills_and_resumes(seed, fast, reference, outcome, request):
-    kills = 5 if "faults" in request.config.option.markexpr else 3
+    kills = 5 if "faults" in request.config.option.markexpr else 2
     draw = random.Random(seed)
     path, job = (
         fast / "r",

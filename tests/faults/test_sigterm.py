@@ -22,6 +22,7 @@ def train_and_signal(path, draw: random.Random, number: int, **job):
         return promises, trainer.code
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", trials(1, 30))
 def test_sigterm_without_a_handler_is_a_kill(seed, fast, reference, outcome):
     path, steps = fast / "r", reference.length

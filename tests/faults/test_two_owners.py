@@ -78,6 +78,7 @@ def test_a_forked_child_does_not_let_go_of_its_parents_lock(fast):
     recorder.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", trials(1, 15))
 def test_of_several_that_start_at_once_one_gets_in(seed, fast, reference, outcome):
     trainers = [Trainer(fast / "r", steps=3, flush_every=1, stay=True) for _ in range(4)]

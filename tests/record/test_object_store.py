@@ -105,6 +105,7 @@ def test_pruning_keeps_every_summary(base, tmp_path, batch, compacted):
     check_same({**before, "tokens": expected}, content(el.open_run(base)))
 
 
+@pytest.mark.quick("memory")
 def test_a_restart_is_a_new_attempt_and_its_history_wins(base, batch):
     write(base, batch, range(4))
     write(base, batch, range(2, 6))

@@ -191,7 +191,7 @@ def test_a_rewriting_that_fails_loses_nothing_and_the_next_one_finishes(
         check(url, local[1])
 
 
-@pytest.mark.quick("compact")
+@pytest.mark.long
 @pytest.mark.parametrize("rewrite", REWRITES)
 def test_a_rewriting_with_faults_in_between_is_as_without(rewrite, url, proxy, local):
     proxy.fault = first_of_some(SLOW_DOWN)
