@@ -29,10 +29,10 @@ $(READY): $(CORE)
 demo: $(CORE) ## train baseline, Clip-Cov and KL-Cov in minutes, then compare them
 	$(BIN)/entropylab demo --out runs/demo
 
-test: $(READY) ## run the tests
+test: $(READY) ## run the quick tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda and not long"
 
-test-all: $(READY) ## run the tests, those that take a minute or more included
+test-all: $(READY) ## run every test: the long ones and every variant of the others too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda"
 
 test-faults: $(READY) ## kill, fill, flip and cut the recorder hundreds of times (minutes)

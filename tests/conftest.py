@@ -1,10 +1,13 @@
-"""Shared fixtures: a small real GRPO run, written through the Recorder, for every room's tests."""
+"""Shared by every room's tests: a small real GRPO run, written through the Recorder, and the mark `quick`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,6 +194,21 @@ def write_run(
     return el.open_run(path)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`quick(*patterns)`: of a test's variants those whose id fits a pattern are quick, the others long."""
+    unused: dict[str, set[str]] = {}
+    for item in items:
+        if mark := item.get_closest_marker("quick"):
+            fits = {pattern for pattern in mark.args if fnmatchcase(item.callspec.id, pattern)}
+            unused.setdefault(item.nodeid.partition("[")[0], set(mark.args)).difference_update(fits)
+            if not fits:
+                item.add_marker(pytest.mark.long)
+    wrong = [f"{test}: {sorted(patterns)}" for test, patterns in unused.items() if patterns]
+    if wrong and not any("::" in argument for argument in config.args):
+        raise pytest.UsageError(f"no variant of a test has the id that its mark quick names: {wrong}")
+
+
 @pytest.fixture(scope="session")
 def influence_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder "lab" with a baseline and a Clip-Cov run of the lab, 12 steps, every 4th with influence.
@@ -215,5 +233,14 @@ def influence_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., el.Run]:
-    """The factory `write_run`: ``make_run(path, method=..., steps=..., seed=...) -> Run``."""
-    return write_run
+    """The factory `write_run`: ``make_run(path, method=..., steps=..., seed=...) -> Run``.
+
+    Half of its time would go by in fsync; a run that a test only reads need not outlive a power cut.
+    """
+
+    def make(path: str | Path, **settings: Any) -> el.Run:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", lambda descriptor: None)
+            return write_run(path, **settings)
+
+    return make

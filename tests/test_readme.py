@@ -7,12 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
+from entropylab import Run
 from entropylab.cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +50,17 @@ def few_runs(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def small_runs(make_run: Callable[..., Run], tmp_path: Path) -> Path:
+    """A checkout in which start-a holds two runs of a few steps."""
+    for method in ("baseline", "clip_cov"):
+        make_run(tmp_path / "sample_logs" / "start-a" / f"{method}-s0", method=method, steps=3, prompts=8)
+    return tmp_path
+
+
+PLACES = {"compare": "few_runs", "report": "small_runs"}
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUN_BY_CI])
 def test_a_command_runs(
     command: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -55,13 +68,17 @@ def test_a_command_runs(
     """And prints no line of more than 80 columns."""
     program, *arguments = shlex.split(command)
     assert program == "entropylab", f"the README shows {command!r}, which no test runs"
-    monkeypatch.chdir(
-        request.getfixturevalue("few_runs" if arguments[0] in ("compare", "report") else "checkout")
-    )
+    monkeypatch.chdir(request.getfixturevalue(PLACES.get(arguments[0], "checkout")))
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code in (0, 1), done.output
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     assert max(map(cell_len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.long
+def test_the_shipped_runs_have_a_whole_report(few_runs: Path) -> None:
+    done = CliRunner().invoke(app, ["report", str(few_runs / "sample_logs"), "-o", str(few_runs / "r.html")])
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("target", sorted(RUN_BY_CI))

@@ -36,12 +36,14 @@ def command(
     json: Json = False,
 ) -> None:
     """Write one HTML file, or Markdown: summary, figures, methods, settings and data problems."""
-    from entropylab.report.build import write_report
+    from entropylab.report.build import check_place, write_report
     from entropylab.report.findings import gather
 
+    target = output or f"report.{form or Format.HTML}"
+    check_place(target)
     findings = gather(load_runs(paths))
     runs = findings.runs
-    written = write_report(findings, output or f"report.{form or Format.HTML}", form)
+    written = write_report(findings, target, form)
     labels = run_labels(runs)
     damage = {labels[str(run.path)]: problems(run) for run in runs}
     missing = [f"{one.label}: {one.missing}" for one in findings.all() if one.missing]

@@ -35,16 +35,23 @@ def build_report(runs: Sequence[Run], path: str | os.PathLike[str], form: str | 
     """
     if not runs:
         raise InsufficientDataError("A report needs at least one run")
+    check_place(path)
     return write_report(gather(runs), path, form)
 
 
-def write_report(findings: Findings, path: str | os.PathLike[str], form: str | None = None) -> Path:
-    """Write the report of results that are there already; the path written."""
-    target, chosen = Path(path), format_of(path, form)
+def check_place(path: str | os.PathLike[str]) -> None:
+    """RunNotFoundError if the folder that a report shall be written into is not there."""
+    target = Path(path)
     if not target.parent.is_dir():
         raise RunNotFoundError(
             f"No folder {target.parent} to write the report {target.name} into: make it or name another"
         )
+
+
+def write_report(findings: Findings, path: str | os.PathLike[str], form: str | None = None) -> Path:
+    """Write the report of results that are there already; the path written."""
+    check_place(path)
+    target, chosen = Path(path), format_of(path, form)
     if chosen is Format.MARKDOWN:
         folder = target.with_name(f"{target.stem}_files")
         made = to_markdown(_body(findings), folder.name)

@@ -79,6 +79,7 @@ def test_shapes_are_told_apart(tables):
     assert shares["lognormal, sigma 1"]["power-law-like"] <= 0.3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rho", "sd"), [(0.5, 0.015), (0.8, 0.015)])
 def test_a_short_form_repeats_the_table(certify, tables, rho, sd):
     draws = 60

@@ -31,6 +31,7 @@ TRUTHS = {
 }
 
 
+@pytest.mark.quick("law", "logistic")
 @pytest.mark.parametrize("name", list(TRUTHS))
 def test_the_true_form_is_among_the_best(name):
     found = compare_forms(*draw(TRUTHS[name]))

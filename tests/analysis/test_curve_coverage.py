@@ -23,6 +23,7 @@ def draws(rho, binomial_sd, seed):
         yield entropy, performance, 2 * 2.03 * np.sqrt(np.linalg.inv(x.T @ np.linalg.solve(v, x))[0, 0])
 
 
+@pytest.mark.quick("0.8-*")
 @pytest.mark.parametrize(
     ("rho", "binomial_sd", "least"), [(0.5, 0.015, 0.93), (0.5, 0.005, 0.93), (0.8, 0.005, 0.90)]
 )
@@ -43,6 +44,7 @@ def test_coverage_and_width(rho, binomial_sd, least):
     assert withheld <= 0.06 * DRAWS
 
 
+@pytest.mark.long
 def test_ordinary_least_squares_does_not():
     held = []
     for entropy, performance, _ in draws(0.8, 0.005, seed=11):

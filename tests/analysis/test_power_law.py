@@ -69,6 +69,7 @@ def test_the_published_likelihood_ratios(data, name, alternative, ratio, p):
     assert found.p == pytest.approx(p, abs=0.01)
 
 
+@pytest.mark.quick("*-blackouts", "truncated_power_law-*")
 @pytest.mark.parametrize("name", ["blackouts", "fires"])
 @pytest.mark.parametrize(
     ("ours", "theirs"),
@@ -93,6 +94,7 @@ def test_no_lower_likelihood_than_the_peer_finds(data, name, ours, theirs):
     assert found.total == pytest.approx(total, abs=0.02)
 
 
+@pytest.mark.quick("flares-*", "terrorism-*")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "discrete", "p", "n"),

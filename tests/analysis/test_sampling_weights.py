@@ -163,6 +163,7 @@ def full(make_run, tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("full") / "r", steps=2, updates=2)
 
 
+@pytest.mark.quick("tail")
 @pytest.mark.parametrize("name", SCHEMES)
 def test_a_sampled_log_estimates_the_full_one(make_run, tmp_path, full, name):
     """Means over 8 seeds of sampling against the full log: within 4 standard errors and 10 %."""

@@ -73,6 +73,7 @@ def test_size_independent_margins_are_rarely_called_heavier(decisions):
     assert decisions(60, prompts=64).count("heavier than independent") <= 5
 
 
+@pytest.mark.long
 def test_size_with_responses_and_prompts_that_differ_in_certainty(decisions):
     found = decisions(40, prompts=64, prompt_effect=0.5, response_effect=0.3)
     assert found.count("heavier than independent") <= 4

@@ -55,14 +55,14 @@ class Page:
 
 @pytest.fixture
 def open_app(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Page]:
-    """``open_app(path, ...)``: the overview of the app on these data roots."""
+    """``open_app(path, ...)``: a page of the app, its first one or ``view``, on these data roots."""
 
-    def start(*roots: Path | str, query: dict[str, list[str]] | None = None) -> Page:
+    def start(*roots: Path | str, view: str = VIEWS[0], query: dict[str, list[str]] | None = None) -> Page:
         monkeypatch.setenv("ENTROPYLAB_PATHS", os.pathsep.join(map(str, roots)))
         test = AppTest.from_file(str(APP / "main.py"), default_timeout=60)
         for key, values in (query or {}).items():
             test.query_params[key] = values
-        return Page(test.run())
+        return Page(test).go(view)
 
     return start
 
@@ -73,6 +73,6 @@ def runs(make_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("roots") / "runs"
     for seed in (0, 1):
         for method in ("baseline", "clip_cov"):
-            make_run(folder / "start-a" / f"{method}-s{seed}", method=method, steps=14, seed=seed)
-    make_run(folder / "other" / "baseline-s0", method="baseline", steps=5, seed=3)
+            make_run(folder / "start-a" / f"{method}-s{seed}", method=method, steps=14, prompts=12, seed=seed)
+    make_run(folder / "other" / "baseline-s0", method="baseline", steps=5, prompts=12, seed=3)
     return folder

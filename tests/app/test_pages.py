@@ -47,7 +47,7 @@ def page_of(open_app, runs, opened):
 
     def find(view: str):
         if view not in opened:
-            opened[view] = open_app(runs).go(view)
+            opened[view] = open_app(runs, view=view)
         return opened[view]
 
     return find
@@ -67,7 +67,7 @@ def test_a_page_shows_its_charts_with_links_to_the_guide_and_raises_nothing(page
 
 
 def test_the_guide_has_no_pictures_and_needs_no_runs(open_app, tmp_path) -> None:
-    page = open_app(tmp_path).go("guide")
+    page = open_app(tmp_path, view="guide")
     assert page.exceptions == []
     (text,) = [text.value for text in page.test.markdown]
     assert text.startswith("# The dashboard")
@@ -90,7 +90,7 @@ def test_the_law_opens_with_the_fit(page_of, runs) -> None:
 
 
 def test_the_law_on_the_first_evaluations_says_what_then_happened(open_app, runs) -> None:
-    page = open_app(runs).go("law")
+    page = open_app(runs, view="law")
     page.test.slider(key="law_first").set_value(8).run()
     points = law_points(el.open_run(runs / "start-a" / "baseline-s0"))
     made = forecast_curve(points["entropy"], points["performance"], first=8, steps=points["step"])
@@ -99,7 +99,7 @@ def test_the_law_on_the_first_evaluations_says_what_then_happened(open_app, runs
 
 
 def test_the_law_follows_metric_and_entropy(open_app, runs) -> None:
-    page = open_app(runs).go("law")
+    page = open_app(runs, view="law")
     page.test.selectbox(key="law_metric").set_value("pass@8").run()
     page.test.selectbox(key="law_entropy").set_value("entropy_response_mean").run()
     run = el.open_run(runs / "start-a" / "baseline-s0")
@@ -108,7 +108,7 @@ def test_the_law_follows_metric_and_entropy(open_app, runs) -> None:
 
 
 def test_the_law_stands_beside_other_shapes_on_request(open_app, runs) -> None:
-    page = open_app(runs).go("law")
+    page = open_app(runs, view="law")
     before = len(page.test.dataframe)
     page.test.toggle(key="law_shapes").set_value(True).run()
     found = fit_run(el.open_run(runs / "start-a" / "baseline-s0")).alternatives
@@ -132,7 +132,7 @@ def test_the_selection_opens_with_a_controlled_run(page_of, runs) -> None:
 
 
 def test_a_run_without_selection_is_said_to_have_none(open_app, runs) -> None:
-    page = open_app(runs).go("selection")
+    page = open_app(runs, view="selection")
     page.test.selectbox(key="run").set_value("start-a/baseline-s0").run()
     assert page.exceptions == []
     assert "baseline-s0: No token was selected" in said(page)
@@ -146,7 +146,7 @@ def test_without_influence_its_page_says_how_to_record_it(page_of) -> None:
 
 
 def test_the_run_in_focus_travels_between_pages(open_app, runs) -> None:
-    page = open_app(runs).go("law")
+    page = open_app(runs, view="law")
     page.test.selectbox(key="run").set_value("start-a/clip_cov-s1").run()
     assert page.go("tails").test.selectbox(key="run").value == "start-a/clip_cov-s1"
     assert page.go("selection").test.selectbox(key="run").value == "start-a/clip_cov-s1"
@@ -154,7 +154,7 @@ def test_the_run_in_focus_travels_between_pages(open_app, runs) -> None:
 
 def test_last_steps_read_other_tokens(open_app, make_run, tmp_path) -> None:
     make_run(tmp_path / "long", steps=24, prompts=16)
-    page = open_app(tmp_path).go("tails")
+    page = open_app(tmp_path, view="tails")
     page.test.segmented_control(key="rows").set_value("last steps").run()
     report = analyze_run(el.open_run(tmp_path / "long"), steps=range(4, 24))
     assert report.summary().splitlines()[0] in said(page)

@@ -36,7 +36,7 @@ def runs(make_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for method in ("baseline", "clip_cov"):
         for seed in (0, 1):
-            make_run(folder / method / f"s{seed}", method=method, seed=seed, steps=14, prompts=24)
+            make_run(folder / method / f"s{seed}", method=method, seed=seed, steps=14, prompts=12)
     return folder
 
 
@@ -287,5 +287,6 @@ def test_fit_tails_who_and_compare_never_load_torch_or_matplotlib(runs):
     assert "pandas" in found
 
 
+@pytest.mark.long
 def test_the_isolation_test_can_fail():
     assert "matplotlib" in loaded("import entropylab.plots.figure")

@@ -20,6 +20,7 @@ CALLS = {
 }
 
 
+@pytest.mark.quick("fit", "tails", "doctor")
 @pytest.mark.parametrize("command", CALLS)
 def test_nothing_printed_on_the_sample_logs_is_wider_than_80_columns(command, monkeypatch):
     monkeypatch.chdir(SAMPLES)

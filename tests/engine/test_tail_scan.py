@@ -48,6 +48,7 @@ def test_prompts_by_hand(recorded, rows):
     assert found.tenth_share == pytest.approx(ranked[: round(len(ranked) / 10)].sum() / ranked.sum())
 
 
+@pytest.mark.long
 def test_the_same_to_the_bit_over_every_engine(recorded, engines):
     found = [scan_tails(recorded, engine=engine).to_dict() for engine in engines.values()]
     assert found[0] == found[1] == found[2]

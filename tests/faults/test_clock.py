@@ -44,6 +44,7 @@ def check(path, expected) -> el.Run:
     return run
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("offset", marked(OFFSETS, 1))
 def test_two_machines_whose_clocks_differ(offset, fast, expected, outcome):
     ranks_with_clocks(fast / "r", [0, offset])

@@ -14,7 +14,7 @@ import entropylab as el
 from entropylab.record.compaction import compact_run
 
 ALL = {**FILES, **COMPACTED}
-SHORT, LONG = 4, 400
+SHORT, LONG = 2, 400
 """Flips in each region of each file, drawn without replacement."""
 
 

@@ -50,7 +50,7 @@ def examples(request) -> settings:
     long = "faults" in request.config.option.markexpr
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
     return settings(
-        max_examples=600 if long else 6,
+        max_examples=600 if long else 4,
         derandomize=not long,
         phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if long else [])],
         database=None,

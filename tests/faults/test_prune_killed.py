@@ -62,6 +62,7 @@ def check_rows(run: el.Run, whole, kept) -> None:
     assert kinds <= {"leftover", "temporary_file"}
 
 
+@pytest.mark.quick("plain-9", "compacted-21")
 @pytest.mark.parametrize("number", marked([9, 21, 30, *sorted({*range(1, CHANGES)} - {9, 21, 30})], 3))
 def test_killed_before_each_change(number, original, fast, outcome):
     path, before, whole, kept = original

@@ -106,8 +106,8 @@ def test_a_folder_of_another_user(folder, outcome):
 
 HIDDEN = [
     "markers/step-000001",
-    "tokens",
     ".",
+    "tokens",
     "evaluations",
     "_run.json",
     "markers/step-000001/rank-0000-a1.json",
@@ -119,7 +119,7 @@ HIDDEN = [
 ]
 
 
-@pytest.mark.parametrize("hidden", marked(HIDDEN, 3))
+@pytest.mark.parametrize("hidden", marked(HIDDEN, 2))
 def test_what_may_not_be_read_is_named(folder, hidden, outcome):
     (folder / hidden).chmod(0)
     text = as_nobody(folder)

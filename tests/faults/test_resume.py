@@ -11,7 +11,6 @@ from fault_trials import trials
 
 import entropylab as el
 
-KILLS = 5
 STEPS = 40
 
 
@@ -23,13 +22,14 @@ def kill_once(path, draw: random.Random, **job):
 
 
 @pytest.mark.parametrize("seed", trials(1, 30))
-def test_a_storm_of_kills_and_resumes(seed, fast, reference, outcome):
+def test_a_storm_of_kills_and_resumes(seed, fast, reference, outcome, request):
+    kills = 5 if "faults" in request.config.option.markexpr else 2
     draw = random.Random(seed)
     path, job = (
         fast / "r",
         {"checkpoint": str(fast / "checkpoint.npz"), "flush_every": draw.choice([1, 3, 7])},
     )
-    for _ in range(KILLS):
+    for _ in range(kills):
         promises = kill_once(
             path, draw, **job
         )  # what it repeats supersedes what was there, so it may be less
@@ -43,7 +43,7 @@ def test_a_storm_of_kills_and_resumes(seed, fast, reference, outcome):
     assert last.attempt == run.info["attempts"][-1]["attempt"] == len(run.info["attempts"])
     problems = run.problems()
     assert {p.kind for p in problems} <= {"superseded", "incomplete_step", "temporary_file"}, problems
-    outcome("kill and resume, 5 times", sees="the uninterrupted history; problems: superseded", trials=KILLS)
+    outcome("kill and resume", sees="the uninterrupted history; problems: superseded", trials=kills)
 
 
 @pytest.mark.parametrize("seed", trials(0, 20))
@@ -66,6 +66,7 @@ def test_a_checkpoint_that_was_saved_without_flush_leaves_a_hole_that_is_told(se
     outcome("resume from a checkpoint saved without flush", sees=sees)
 
 
+@pytest.mark.long
 def test_the_later_attempt_wins_from_its_first_step(fast, reference):
     """Attempts that differ are never mixed: below the restart the first, from it on the second."""
     path, checkpoint = fast / "r", str(fast / "c.npz")

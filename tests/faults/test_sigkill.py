@@ -21,7 +21,7 @@ def wait(trainer: Trainer, draw: random.Random) -> None:
     time.sleep(draw.uniform(0.0, {"opening": 0.01, "first": 0.02, "training": 0.6}[kind]))
 
 
-@pytest.mark.parametrize("seed", trials(6, 200))
+@pytest.mark.parametrize("seed", trials(3, 200))
 def test_killed_while_training(seed, fast, tmp_path, reference, outcome):
     draw = random.Random(seed)
     path = (fast if seed % 2 else tmp_path) / "r"
@@ -86,6 +86,7 @@ def test_a_reader_that_looks_on_while_the_process_is_killed(seed, fast, referenc
     outcome("a reader beside the writer, then SIGKILL", sees="a growing prefix, no error")
 
 
+@pytest.mark.long
 def test_without_a_fault(fast, reference):
     promises = run_to_end(fast / "r", steps=12)
     assert promises.steps == promises.evaluated == 12

@@ -22,6 +22,7 @@ def train_and_signal(path, draw: random.Random, number: int, **job):
         return promises, trainer.code
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", trials(1, 30))
 def test_sigterm_without_a_handler_is_a_kill(seed, fast, reference, outcome):
     path, steps = fast / "r", reference.length
@@ -31,6 +32,7 @@ def test_sigterm_without_a_handler_is_a_kill(seed, fast, reference, outcome):
     outcome("SIGTERM, no handler", sees="as after SIGKILL")
 
 
+@pytest.mark.quick("SIGTERM-*")
 @pytest.mark.parametrize("seed", trials(1, 40))
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_that_raises_inside_the_with_block(name, seed, fast, reference, outcome):

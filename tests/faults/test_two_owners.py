@@ -31,6 +31,7 @@ def test_a_second_process_is_refused_and_told_who_holds_the_rank(fast, reference
     outcome("two processes, one rank", sees="RecorderError naming the owner's process")
 
 
+@pytest.mark.long
 def test_another_rank_is_let_in(fast):
     with Trainer(fast / "r", steps=4, world_size=2, stay=True) as owner:
         owner.wait_for("waiting")
@@ -38,6 +39,7 @@ def test_another_rank_is_let_in(fast):
     assert el.open_run(fast / "r").whole_steps() == [0, 1, 2, 3]
 
 
+@pytest.mark.long
 def test_the_lock_of_a_dead_process_is_taken_over(fast, reference, outcome):
     with Trainer(fast / "r", steps=4, stay=True) as owner:
         owner.wait_for("waiting")
@@ -76,6 +78,7 @@ def test_a_forked_child_does_not_let_go_of_its_parents_lock(fast):
     recorder.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", trials(1, 15))
 def test_of_several_that_start_at_once_one_gets_in(seed, fast, reference, outcome):
     trainers = [Trainer(fast / "r", steps=3, flush_every=1, stay=True) for _ in range(4)]

@@ -89,6 +89,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.quick("adamw-*", "*-3-None")
 @pytest.mark.parametrize("norm", [None, 0.05])
 @pytest.mark.parametrize("earlier", [0, 3])
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -36,6 +36,11 @@ def plan(whole_plan: RunPlan, few_problems: None) -> RunPlan:
     return whole_plan
 
 
+@pytest.fixture
+def short_plan(plan: RunPlan) -> RunPlan:
+    return replace(plan, settings=replace(plan.settings, steps=1))
+
+
 def token_table(run: Run) -> pa.Table:
     return pa.Table.from_batches(list(run.tokens()))
 
@@ -98,8 +103,9 @@ def _check_tokens(run: Run) -> None:
 
 
 def test_observing_does_not_change_training(
-    plan: RunPlan, starts: Path, preset: Preset, run_alone: Callable[..., list[float]]
+    short_plan: RunPlan, starts: Path, preset: Preset, run_alone: Callable[..., list[float]]
 ) -> None:
+    plan = replace(short_plan, settings=replace(short_plan.settings, steps=2))
     make_run(plan, starts)
     recorded = open_run(plan.folder).steps()["entropy_token_mean"]
     assert recorded.tolist() == pytest.approx(run_alone(plan), rel=1e-6)
@@ -119,13 +125,17 @@ def run_alone(starts: Path) -> Callable[..., list[float]]:
     return run
 
 
-def test_two_runs_hold_the_same_tokens(plan: RunPlan, starts: Path, tmp_path: Path) -> None:
+@pytest.mark.long
+def test_two_runs_hold_the_same_tokens(short_plan: RunPlan, starts: Path, tmp_path: Path) -> None:
+    plan = short_plan
     make_run(plan, starts)
     make_run(replace(plan, folder=tmp_path / "again"), starts)
     assert token_table(open_run(plan.folder)).equals(token_table(open_run(tmp_path / "again")))
 
 
-def test_finished_is_kept_and_unfinished_is_made_again(plan: RunPlan, starts: Path) -> None:
+def test_finished_is_kept_and_unfinished_is_made_again(short_plan: RunPlan, starts: Path) -> None:
+    plan = short_plan
+
     class StopError(Exception):
         pass
 
@@ -145,10 +155,11 @@ def test_finished_is_kept_and_unfinished_is_made_again(plan: RunPlan, starts: Pa
     assert open_run(plan.folder).id != finished.id
 
 
-def test_other_settings_and_foreign_folders_are_refused(plan: RunPlan, starts: Path) -> None:
+def test_other_settings_and_foreign_folders_are_refused(short_plan: RunPlan, starts: Path) -> None:
+    plan = short_plan
     make_run(plan, starts)
     longer = replace(plan, settings=replace(plan.settings, steps=4))
-    with pytest.raises(InvalidInputError, match="steps 3 instead of 4"):
+    with pytest.raises(InvalidInputError, match="steps 1 instead of 4"):
         make_run(longer, starts)
     foreign = plan.folder.with_name("foreign")
     foreign.mkdir()
@@ -160,7 +171,7 @@ def test_other_settings_and_foreign_folders_are_refused(plan: RunPlan, starts: P
 
 @pytest.mark.usefixtures("few_problems")
 def test_preset_makes_a_folder_a_method(preset: Preset, starts: Path, tmp_path: Path) -> None:
-    chosen = preset.with_methods(["baseline", "entropy_bonus"])
+    chosen = preset.with_methods(["baseline", "entropy_bonus"]).with_settings(steps=1)
     folders = run_preset(chosen, tmp_path / "out", cache=starts, progress=False)
     assert [folder.name for folder in folders] == ["baseline", "entropy_bonus"]
     runs = open_runs(tmp_path / "out")
@@ -171,7 +182,8 @@ def test_preset_makes_a_folder_a_method(preset: Preset, starts: Path, tmp_path: 
         preset.with_methods(["nonsense"])
 
 
-def test_compacted_sample_run_stays_finished(plan: RunPlan, starts: Path) -> None:
+def test_compacted_sample_run_stays_finished(short_plan: RunPlan, starts: Path) -> None:
+    plan = short_plan
     assert make_compact_run(plan, starts).startswith("made in")
     before = token_table(open_run(plan.folder))
     assert make_compact_run(plan, starts) == "already there"

@@ -61,6 +61,7 @@ def chosen(result: StepResult) -> torch.Tensor:
     return torch.cat([update.out.tokens["selected"] for update in result.updates])
 
 
+@pytest.mark.quick("clip_cov_top", "kl_cov_targeted", "steer")
 @pytest.mark.filterwarnings("ignore:.*choose on a larger token set")
 @pytest.mark.parametrize("method", [*METHODS, "full"])
 def test_every_method_takes_the_same_first_step(both: Both, method: str) -> None:
@@ -72,6 +73,7 @@ def test_every_method_takes_the_same_first_step(both: Both, method: str) -> None
     assert deviation(found, 0) <= 5e-5
 
 
+@pytest.mark.quick("kl_cov")
 @pytest.mark.parametrize("label", ["baseline", "clip_cov", "kl_cov"])
 def test_curves_are_the_same(both: Both, label: str) -> None:
     """Rounding grows with the steps, and where it changes a sampled token the rollouts part."""

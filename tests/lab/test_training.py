@@ -121,6 +121,17 @@ def test_a_released_control_is_the_plain_surrogate(run_steps: RunSteps) -> None:
     assert same_weights(run_steps(released, steps=2)[0], run_steps(plain, steps=2)[0])
 
 
+@pytest.mark.quick(
+    "grpo",
+    "reinforce",
+    "gspo",
+    "clip_cov",
+    "kl_cov_7b",
+    "kl_penalty",
+    "forking_tokens",
+    "lp_reg",
+    "adaptive_entropy",
+)
 @pytest.mark.filterwarnings("ignore:.*choose on a larger token set")
 @pytest.mark.parametrize("key", list(METHODS))
 def test_every_method_of_the_table_trains(

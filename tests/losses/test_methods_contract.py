@@ -47,6 +47,7 @@ def test_loss_and_gradient_equal_autograd_of_the_plain_formula(method, tokens, r
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-15)
 
 
+@pytest.mark.quick("*-dtype1-*")
 @pytest.mark.parametrize(
     ("dtype", "rtol", "atol"),
     [(torch.float32, 1e-5, 1e-8), (torch.bfloat16, 1e-2, 1e-6), (torch.float16, 1e-3, 1e-6)],

@@ -94,6 +94,7 @@ def _settings(control, batch):
     }
 
 
+@pytest.mark.quick("3")
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_any_layout_equals_one_process(world_size, start, make_tokens, tmp_path):

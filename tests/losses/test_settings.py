@@ -137,6 +137,7 @@ def test_a_loss_without_torch_is_one_clear_error(use, prelude):
     assert "'torch', which is not installed: run  pip install 'entropylab-rl[train]'" in done.stdout
 
 
+@pytest.mark.long
 def test_the_blocker_can_fail():
     assert "torch" in _python("import torch").stderr
     assert _python("import torch", prelude="").returncode == 0

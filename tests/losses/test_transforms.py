@@ -83,6 +83,7 @@ def _same(first, second):
         torch.testing.assert_close(other.metrics[name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.quick("kl_cov_7b", "gspo")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "row",
@@ -96,6 +97,7 @@ def test_one_graph(row, tokens, loss_of):
     _same(_outcome(call, tokens), _outcome(compiled, tokens))
 
 
+@pytest.mark.quick("clip_cov")
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILER, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("key", INDUCTOR)

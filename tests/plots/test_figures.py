@@ -198,6 +198,7 @@ def test_svg_keeps_text_follows_the_page_colour_and_is_reproducible():
     assert "<text" in one
 
 
+@pytest.mark.quick("svg")
 @pytest.mark.parametrize("ending", ["svg", "pdf", "png"])
 def test_figures_are_saved_in_each_format(tmp_path, ending):
     save(draw(draw_curve, law()), tmp_path / f"figure.{ending}")

@@ -54,7 +54,7 @@ def copy_of(make_run, tmp_path_factory):
     return copy
 
 
-@pytest.fixture(params=[1, 3])
+@pytest.fixture(params=[pytest.param(1, marks=pytest.mark.long), 3])
 def run(request, copy_of, tmp_path):
     return copy_of(tmp_path / "r", 5, request.param)
 
@@ -122,6 +122,7 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.quick("False-delete_files", "True-write_part", "True-commit_markers", "True-commit_evaluations")
 @pytest.mark.parametrize(
     "moment", ["write_part", "verify_part", "commit_markers", "commit_evaluations", "delete_files"]
 )

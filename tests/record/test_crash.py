@@ -55,6 +55,7 @@ def check_promise(path, last: int) -> None:
     assert (f"its last whole step is {steps[-1]}" if steps else "it finished no step") in message
 
 
+@pytest.mark.quick("0")
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", range(4))
 def test_killed_at_a_random_moment(tmp_path, trial):

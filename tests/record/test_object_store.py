@@ -62,6 +62,7 @@ def check_same(left, right) -> None:
         pd.testing.assert_frame_equal(frame, right[name], check_exact=True)
 
 
+@pytest.mark.quick("memory-1", "s3-2")
 @pytest.mark.parametrize(("base", "world_size"), [("memory", 1), ("memory", 2), ("s3", 2)], indirect=["base"])
 def test_a_run_is_the_same_as_in_a_local_folder(base, tmp_path, batch, world_size):
     where = RemotePath(base) / "a/b"
@@ -83,6 +84,7 @@ def test_a_run_is_the_same_as_in_a_local_folder(base, tmp_path, batch, world_siz
     assert compact_run(where.url).steps_merged == 0
 
 
+@pytest.mark.quick("memory-*")
 @pytest.mark.parametrize("compacted", [False, True])
 def test_pruning_keeps_every_summary(base, tmp_path, batch, compacted):
     write(base, batch, range(4), world_size=2)
@@ -103,6 +105,7 @@ def test_pruning_keeps_every_summary(base, tmp_path, batch, compacted):
     check_same({**before, "tokens": expected}, content(el.open_run(base)))
 
 
+@pytest.mark.quick("memory")
 def test_a_restart_is_a_new_attempt_and_its_history_wins(base, batch):
     write(base, batch, range(4))
     write(base, batch, range(2, 6))
@@ -142,6 +145,7 @@ class KilledError(Exception):
 MOMENTS = ("write_part", "verify_part", "commit_markers", "delete_files")
 
 
+@pytest.mark.quick("memory-*")
 @pytest.mark.parametrize(
     ("base", "moment"),
     [*(("memory", moment) for moment in MOMENTS), ("s3", "commit_markers"), ("s3", "delete_files")],

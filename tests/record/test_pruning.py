@@ -47,7 +47,7 @@ def size(path) -> int:
     return sum((path / n).stat().st_size for kind in ("tokens", "responses") for n in files(path, kind))
 
 
-@pytest.fixture(scope="module", params=[1, 3])
+@pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.long), 3])
 def original(request, make_run, tmp_path_factory):
     path = tmp_path_factory.mktemp("prune") / "r"
     return make_run(path, steps=7, prompts=6, group=4, updates=2, world_size=request.param).path
@@ -59,6 +59,7 @@ def path(original, tmp_path):
     return tmp_path / "r"
 
 
+@pytest.mark.quick("3-False-False", "3-True-True")
 @pytest.mark.parametrize("compacted", [False, True])
 @pytest.mark.parametrize("responses", [False, True])
 def test_the_summaries_stay_and_the_rows_of_most_steps_go(path, compacted, responses):

@@ -103,6 +103,7 @@ def first_of_some(fault):
     return lambda request, before: fault if before == 0 and crc32(repr(request).encode()) % 3 == 0 else None
 
 
+@pytest.mark.quick("slow down", "cut")
 @pytest.mark.parametrize("fault", [SLOW_DOWN, INTERNAL, CUT], ids=["slow down", "internal", "cut"])
 def test_what_fails_once_is_tried_again(fault, url, proxy, local):
     proxy.fault = first_of_some(fault)
@@ -121,6 +122,7 @@ ALWAYS = [
 ]
 
 
+@pytest.mark.quick("LIST--fault0", "HEAD-*", "GET-tokens/*-fault6", "GET-_run.json-*")
 @pytest.mark.parametrize(("kind", "key", "fault"), ALWAYS)
 def test_what_fails_always_is_a_named_error_and_leaves_no_wrong_summary(kind, key, fault, url, proxy, local):
     proxy.fault = lambda request, _: fault if request.kind == kind and key in request.key else None
@@ -131,6 +133,7 @@ def test_what_fails_always_is_a_named_error_and_leaves_no_wrong_summary(kind, ke
     check(url, local[1])
 
 
+@pytest.mark.quick("1")
 @pytest.mark.parametrize("seed", range(2))
 def test_faults_at_random(seed, url, proxy, local):
     draw = random.Random(seed)
@@ -161,6 +164,7 @@ REWRITES = {
 }
 
 
+@pytest.mark.quick("PUT-*-compact", "DELETE-*-prune")
 @pytest.mark.parametrize("rewrite", REWRITES)
 @pytest.mark.parametrize(
     ("kind", "key"),
@@ -187,6 +191,7 @@ def test_a_rewriting_that_fails_loses_nothing_and_the_next_one_finishes(
         check(url, local[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rewrite", REWRITES)
 def test_a_rewriting_with_faults_in_between_is_as_without(rewrite, url, proxy, local):
     proxy.fault = first_of_some(SLOW_DOWN)

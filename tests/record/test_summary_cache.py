@@ -16,7 +16,7 @@ from entropylab.record.snapshot import SnapshotReader
 CACHE = "cache/summary-step.parquet"
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[pytest.param(1, marks=pytest.mark.long), 2])
 def run(request, make_run, tmp_path, monkeypatch):
     monkeypatch.setattr(summary_cache, "MIN_STEPS", 1)
     monkeypatch.setattr(summary_cache, "MIN_AGE", 0.0)

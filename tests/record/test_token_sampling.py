@@ -150,6 +150,7 @@ def half(b, rows):
     return {k: tokens if k == "out" else v[rows] for k, v in b.items()}
 
 
+@pytest.mark.quick("both", "tail")
 @pytest.mark.parametrize("name", ["responses", "tokens", "both", "tail"])
 def test_weighted_sums_are_unbiased(tmp_path, batch, name):
     """Over many seeds the mean of weighted counts and masses is that of the full log, within 4 errors."""

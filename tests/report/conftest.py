@@ -12,7 +12,7 @@ from entropylab.report.findings import Findings, gather
 def runs(make_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     return [
-        make_run(folder / f"{method}-s{seed}", method=method, seed=seed, steps=14, prompts=24)
+        make_run(folder / f"{method}-s{seed}", method=method, seed=seed, steps=14, prompts=12)
         for method in ("baseline", "clip_cov")
         for seed in (0, 1)
     ]

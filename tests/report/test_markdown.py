@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -117,6 +118,8 @@ def test_the_ending_decides_and_format_overrules_it():
 
 def test_the_command_writes_either_format(make_run, tmp_path, monkeypatch):
     path = str(make_run(tmp_path / "run", steps=2, prompts=6).path)
+    shutil.rmtree(tmp_path / "run" / "tokens")
+    shutil.rmtree(tmp_path / "run" / "evaluations")
     monkeypatch.chdir(tmp_path)
     for arguments, name, start in (
         (["--format", "md"], "report.md", "# Entropy report"),

@@ -31,6 +31,7 @@ def _loss(head, cache):
     return (logprobs * head.advantages + 0.3 * entropy)[head.mask].sum()
 
 
+@pytest.mark.quick("*-torch")
 @pytest.mark.parametrize("kernels", ["torch", "compiled"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_statistics_are_those_without_the_rows(dtype, kernels, monkeypatch):

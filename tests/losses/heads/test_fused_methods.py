@@ -23,6 +23,7 @@ SEQUENCES = {
 }
 
 
+@pytest.mark.quick("*-token_mean", "clip_cov-*", "kl_cov_7b-*", "kl_cov_targeted-*", "entropy_bonus-*")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_every_row(method, reduction, make_head, fused, exact, agree):
     head = make_head()
@@ -49,6 +50,7 @@ def test_metrics_and_tokens(method, make_head, fused, exact):
     assert bool(mine.tokens["logprobs"][~inside].isnan().all())
 
 
+@pytest.mark.quick("token_mean-*", "*-drop and penalise")
 @pytest.mark.parametrize("name", SEQUENCES)
 @pytest.mark.parametrize("reduction", REDUCTIONS[:3])
 def test_sequences(name, reduction, make_head, fused, exact, agree):

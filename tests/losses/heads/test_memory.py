@@ -88,6 +88,7 @@ def _wide(make_head):
     return head, 4 * WIDE[2] * (WIDE[0] * WIDE[1] + WIDE[3])
 
 
+@pytest.mark.quick("chosen")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["none", "chosen"])
 def test_the_workspace(name, make_head, fused, memory):
@@ -98,6 +99,7 @@ def test_the_workspace(name, make_head, fused, memory):
     assert gradients < seen.most <= gradients + 115 * MIB
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", [0, 1 << 30])
 def test_the_workspace_of_the_op(cache, make_head, memory):

@@ -26,6 +26,7 @@ def _jobs(bounds, cases, make_head):
     return [[{"rows": one, "head": heads[x], "settings": y} for x, y in cases] for one in rows]
 
 
+@pytest.mark.quick("2")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_split_equals_one_process(world_size, start_ranks, make_head, tmp_path):

@@ -61,6 +61,7 @@ def test_an_update_over_two_generations_chooses_in_each(tmp_path: Path) -> None:
             assert is_top(update[update["micro_step"].between(first, first + 1)], 0.1)
 
 
+@pytest.mark.quick("settings1")
 @pytest.mark.parametrize("settings", [{}, {"num_iterations": 2}, {"gradient_accumulation_steps": 1}])
 def test_no_token_is_chosen_that_does_not_learn(tmp_path: Path, settings: dict[str, Any]) -> None:
     settings = {"top_entropy_quantile": 0.5, "epsilon": float("inf")} | settings

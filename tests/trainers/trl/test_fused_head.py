@@ -45,6 +45,7 @@ ROUNDED = {"every_token": 1e-6}
 """The changed advantages are in fp32, like the trainer's own."""
 
 
+@pytest.mark.quick("clip_band_old", "kl_old", "tied_reference")
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_are_those_of_the_plain_logits(tmp_path: Path, name: str) -> None:
     control, settings = CASES[name]
@@ -64,6 +65,7 @@ def test_gradients_of_the_entropy_bonus(tmp_path: Path) -> None:
 IN_FP32 = ("clip_on_policy", "clip_band_old", "kl_reference")
 
 
+@pytest.mark.quick("kl_reference")
 @pytest.mark.filterwarnings("ignore:entropylab")
 @pytest.mark.parametrize("name", IN_FP32)
 def test_both_heads_train_alike(tmp_path: Path, name: str) -> None:
@@ -129,6 +131,7 @@ def tensors_in(found: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(one)
 
 
+@pytest.mark.quick("fused")
 @pytest.mark.filterwarnings("ignore:entropylab")
 @pytest.mark.parametrize("head", ["logits", "fused"])
 def test_no_logits_of_all_tokens_are_made(tmp_path: Path, head: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ BOTH += [("clip_top", "grpo"), ("clip_top", "dr_grpo"), ("clip_band", "bnpo"), (
 """A penalty adds to what the loss type divides; dropping tokens is one code for both forms of Clip-Cov."""
 
 
+@pytest.mark.quick("kl-dr_grpo", "clip_band-dapo")
 @pytest.mark.parametrize(("name", "loss_type"), BOTH)
 def test_both_losses_under_every_loss_type(tmp_path: Path, name: str, loss_type: str) -> None:
     trainer, updates, control = train(tmp_path, CONTROLS[name], loss_type=loss_type, num_iterations=2)
@@ -39,12 +40,14 @@ def test_both_losses_under_every_loss_type(tmp_path: Path, name: str, loss_type:
     assert max(errors(trainer, updates, control)) <= TOLERANCE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss_type", LOSS_TYPES)
 def test_observing_under_every_loss_type(tmp_path: Path, loss_type: str) -> None:
     trainer, updates, control = train(tmp_path, None, loss_type=loss_type, num_iterations=2)
     assert max(errors(trainer, updates, control)) <= TOLERANCE
 
 
+@pytest.mark.quick("forward")
 @pytest.mark.parametrize("select_by", ["auto", "forward"])
 def test_on_policy_and_by_current_logprobs(tmp_path: Path, select_by: str) -> None:
     settings = {} if select_by == "auto" else {"num_iterations": 2}
@@ -53,6 +56,7 @@ def test_on_policy_and_by_current_logprobs(tmp_path: Path, select_by: str) -> No
     assert max(errors(trainer, updates, control)) <= TOLERANCE
 
 
+@pytest.mark.quick("abs_logratio-0.02")
 @pytest.mark.parametrize(
     ("divergence", "epsilon"),
     [
@@ -72,20 +76,17 @@ def test_a_penalty_beside_any_ratio_clip(tmp_path: Path, divergence: str, epsilo
     assert max(errors(trainer, updates, control)) <= TOLERANCE
 
 
-def test_a_reference_model_and_two_rewards(tmp_path: Path) -> None:
-    for name, control in {
-        "clip": CONTROLS["clip_top"],
-        "kl": el.KLCov(fraction=0.2, reference="ref", divergence="k3"),
-    }.items():
-        (tmp_path / name).mkdir()
-        trainer, updates, used = train(
-            tmp_path / name,
-            control,
-            beta=0.1,
-            num_iterations=2,
-            rewards=[count_reward, length_reward],
-        )
-        assert max(errors(trainer, updates, used)) <= TOLERANCE
+@pytest.mark.quick("kl")
+@pytest.mark.parametrize(
+    "control",
+    [CONTROLS["clip_top"], el.KLCov(fraction=0.2, reference="ref", divergence="k3")],
+    ids=["clip_top", "kl"],
+)
+def test_a_reference_model_and_two_rewards(tmp_path: Path, control: Any) -> None:
+    trainer, updates, used = train(
+        tmp_path, control, beta=0.1, num_iterations=2, rewards=[count_reward, length_reward]
+    )
+    assert max(errors(trainer, updates, used)) <= TOLERANCE
 
 
 def test_a_weight_on_every_token(tmp_path: Path) -> None:
@@ -93,6 +94,7 @@ def test_a_weight_on_every_token(tmp_path: Path) -> None:
     assert max(errors(trainer, updates, control)) <= TOLERANCE
 
 
+@pytest.mark.quick("clip_top-True")
 @pytest.mark.parametrize(
     ("name", "adaptive"), [(None, False), (None, True), ("clip_top", True), ("kl", False), ("kl", True)]
 )

@@ -75,6 +75,7 @@ def test_training_again_is_a_new_attempt(tmp_path: Path) -> None:
     assert [problem.kind for problem in run.problems()] == ["superseded"]
 
 
+@pytest.mark.long
 def test_a_process_that_ends_after_training_leaves_a_whole_run(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(HERE)!r})\n"

@@ -27,12 +27,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sequence": {"importance_sampling_level": "sequence", "num_iterations": 2},
     "evaluating": {"evaluate": True, "eval_strategy": "steps", "eval_steps": 1},
 }
+SETTINGS["together"] = {
+    name: value
+    for kind in ("reference", "two_rewards", "entropy_mask", "evaluating")
+    for name, value in SETTINGS[kind].items()
+}
 
 
 def run_of(folder: Path) -> el.Run:
     return el.open_run(folder / "run")
 
 
+@pytest.mark.quick("together", "cispo", "sequence")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_observing_changes_no_bit(tmp_path: Path, name: str) -> None:
     results = []
@@ -56,6 +62,7 @@ def test_observing_changes_no_bit(tmp_path: Path, name: str) -> None:
     assert run_of(tmp_path / "True").problems() == []
 
 
+@pytest.mark.quick("many_slices")
 @pytest.mark.parametrize("name", ["on_policy", "two_iterations", "many_slices"])
 def test_the_recorded_entropy_is_the_one_that_the_trainer_logs(tmp_path: Path, name: str) -> None:
     """With as many tokens in every micro-batch, for old versions average the means of micro-batches."""
