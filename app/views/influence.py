@@ -85,7 +85,10 @@ def nothing(chosen: Picked) -> None:
         "four training steps of time for each step that records it.",
     )
     st.code(CODE, language="python")
-    st.caption("In the lab: `LabSettings(influence_every=20)`. All of it: docs/influence.md.")
+    st.caption(
+        "With TRL: `el.attach(..., influence_every=20)`; in the lab: `LabSettings(influence_every=20)`. All of it: "
+        "docs/influence.md."
+    )
 
 
 def one_run(entry: Entry, held: Picked, figure: str, fraction: float) -> None:
