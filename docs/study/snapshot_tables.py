@@ -39,6 +39,7 @@ def page(found: Figures) -> str:
         "### Mean covariance of the top tokens",
         _top_means(found["top_means"]),
         _verdict(found),
+        _surprisal(found["surprisal"]),
         "### Advantages permuted over the responses of a prompt",
         _permutation(found["permutation"]),
         "### Who is in the top 2 %",
@@ -90,6 +91,13 @@ def _verdict(found: Figures) -> str:
     return "\n".join(lines)
 
 
+def _surprisal(s: Figures) -> str:
+    return (
+        f"The rarest of the {s['n']:,} tokens has -log p = {s['largest']:.1f} nats; sampling at "
+        f"temperature 1 puts fewer than one beyond ln V + ln n = {s['limit']:.1f}."
+    )
+
+
 def _permutation(rows: list[Figures]) -> str:
     cells = [
         [
@@ -99,7 +107,7 @@ def _permutation(rows: list[Figures]) -> str:
             _p(row["p"]),
         ]
         for row in rows
-        if row["statistic"] in STATISTICS
+        if row["statistic"] in STATISTICS and row["observed"] is not None
     ]
     return markdown(["statistic", "observed", "permuted (N2) [95 %]", "p"], cells)
 
