@@ -16,11 +16,15 @@ from entropylab.analysis.cluster_bootstrap import cluster_error
 from entropylab.analysis.jsonable import jsonable
 from entropylab.analysis.proxy_audit import FRACTION, audit_proxies
 from entropylab.analysis.proxy_rankings import FIGURES, ranked_figures
+from entropylab.analysis.quadrants import quadrant_codes
 from entropylab.analysis.tail_data import analyze_run, run_tokens
+from entropylab.analysis.tails import QUADRANT_TOP
 from entropylab.influence.token_effects import Influence
 from entropylab.record.reader import Run
+from entropylab.record.summary import top_count
 
-EXAMPLES = 12
+EXAMPLES = 6
+"""Tokens that are shown of each quadrant."""
 BEFORE = 6
 """Tokens of a response that are shown before an example."""
 
@@ -93,9 +97,11 @@ def _top_means(nulls: pd.DataFrame, tops: pd.DataFrame, tokens: pd.DataFrame) ->
 
 
 def _examples(chat: Chat, batch: Batch, tokens: pd.DataFrame) -> list[dict[str, Any]]:
-    """The tokens of highest covariance, one a response, with what comes before them."""
+    """The highest of the top 2 % in each quadrant, one a response, with what comes before them."""
     ids = batch.responses.tokens
-    highest = tokens.sort_values("covariance", ascending=False).drop_duplicates("sample_id")[:EXAMPLES]
+    tokens = tokens.assign(quadrant=quadrant_codes(tokens["l"].to_numpy(), tokens["a"].to_numpy()))
+    highest = tokens.nlargest(top_count(QUADRANT_TOP, len(tokens)), "covariance")
+    highest = highest.drop_duplicates("sample_id").groupby("quadrant").head(EXAMPLES)
     return [
         {
             "question": batch.problems[row.prompt_id].question,

@@ -12,6 +12,9 @@ Figures = Mapping[str, Any]
 PAPER = {2e-4: 5.654, 2e-3: 3.112, 2e-2: 1.385, 0.2: 0.351, 0.5: 0.152, 1.0: 0.003}
 """Mean covariance of the top tokens, Qwen2.5-7B at step 1 (arXiv 2505.22617, table 1)."""
 
+UNIT = 0.2
+"""The fraction whose mean the others are also given in, which tells the shape of the tail from its scale."""
+
 QUADRANTS = {
     "low_below": "low p, A < mean",
     "low_above": "low p, A > mean",
@@ -20,7 +23,8 @@ QUADRANTS = {
 }
 WHOSE = (
     "Exact, to first order: one step of SGD on the tokens named, and the mean entropy of those same tokens, "
-    "which flatters every ranking (docs/influence.md). Intervals by prompts."
+    "which flatters every ranking (docs/influence.md). Intervals by prompts. The row `output layer alone` "
+    "ranks the same tokens by their effect on the whole batch's entropy through that layer."
 )
 STATISTICS = {
     "mean": "mean covariance",
@@ -69,13 +73,17 @@ def _batch(b: Figures) -> str:
 
 
 def _top_means(rows: list[Figures]) -> str:
-    columns = ["tokens", "k", "mean [95 %]", "paper", "independent (N1)", "ratio [95 %]", "p"]
+    columns = ["tokens", "k", "mean [95 %]", "paper", f"over the {_name(UNIT)}", "paper's"]
+    columns += ["independent (N1)", "ratio [95 %]", "p"]
+    (unit,) = (row["mean"] for row in rows if row["fraction"] == UNIT)
     cells = [
         [
-            "all" if row["fraction"] == 1 else f"top {100 * row['fraction']:g} %",
+            _name(row["fraction"]),
             f"{row['k']:,}",
             _interval(row["mean"], row["low"], row["high"], ".3f"),
             f"{PAPER[row['fraction']]:.3f}",
+            f"{row['mean'] / unit:.2f}",
+            f"{PAPER[row['fraction']] / PAPER[UNIT]:.2f}",
             _number(row["independent"], ".3f"),
             _interval(row["ratio"], row["ratio_low"], row["ratio_high"], ".2f"),
             _p(row["p"]),
@@ -83,6 +91,10 @@ def _top_means(rows: list[Figures]) -> str:
         for row in rows
     ]
     return markdown(columns, cells)
+
+
+def _name(fraction: float) -> str:
+    return "all" if fraction == 1 else f"top {100 * fraction:g} %"
 
 
 def _verdict(found: Figures) -> str:
@@ -109,7 +121,7 @@ def _permutation(rows: list[Figures]) -> str:
         for row in rows
         if row["statistic"] in STATISTICS and row["observed"] is not None
     ]
-    return markdown(["statistic", "observed", "permuted (N2) [95 %]", "p"], cells)
+    return markdown(["statistic", "observed", "permuted (N2) [95 %]", "p (199 permutations)"], cells)
 
 
 def _quadrants(rows: list[Figures]) -> str:
@@ -140,7 +152,9 @@ def _examples(rows: list[Figures]) -> str:
         for row in rows
     ]
     columns = ["question", "response, **token**", "response is", "p", "A", "covariance"]
-    return "Examples, one a response, from the highest on:\n\n" + markdown(columns, cells)
+    return "The highest of each quadrant that is in the top 2 %, one a response:\n\n" + markdown(
+        columns, cells
+    )
 
 
 def _code(text: str) -> str:
