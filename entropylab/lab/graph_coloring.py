@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError, UnknownNameError
-from .countdown import SPLITS
+from .countdown import SPLITS, IntArray
 
 VERTICES = 7
 COLORS: tuple[str, ...] = ("r", "g", "b")
@@ -27,8 +27,6 @@ PROBLEMS = {"train": 4000, "validation": 400, "test": 600}
 
 _NO_EDGE, _COLON, _START = VOCABULARY.index("0"), VOCABULARY.index(":"), VOCABULARY.index("<start>")
 _GRAPH_SEED = 7
-
-IntArray = NDArray[np.int64]
 
 
 @cache

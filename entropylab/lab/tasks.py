@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from ..errors import UnknownNameError
 from . import countdown, graph_coloring
 from .chains import random_chains
-
-IntArray = NDArray[np.int64]
+from .countdown import IntArray
 
 
 @dataclass(frozen=True)
