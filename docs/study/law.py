@@ -6,17 +6,14 @@ python docs/study/law.py --train 2   # train what is missing first, two runs at 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from arms import LAW_REGIMES, Regime
-from collect import collect
-from methods import OUT, markdown
+from markdown_tables import collect_as_asked, markdown, write_tables
 from numpy.typing import NDArray
-from runner import run_missing
 from stored import CURVES
 
 from entropylab.analysis.curve import CurveFit, fit_curve
@@ -116,17 +113,10 @@ def forecast_table(runs: list[SizedRun]) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--train", type=int, metavar="JOBS", help="train the missing runs, so many at a time")
-    jobs = parser.parse_args().train
-    if jobs:
-        run_missing("law", jobs)
-    collect()
+    collect_as_asked(__doc__ or "", "law")
     runs = sized_runs()
     parts = ["## The law over sizes", fits_table(runs), trend_table(runs), forecast_table(runs)]
-    OUT.mkdir(exist_ok=True)
-    (OUT / "law.md").write_text("\n\n".join(parts) + "\n")
-    print((OUT / "law.md").read_text())
+    print(write_tables("law", parts))
 
 
 if __name__ == "__main__":

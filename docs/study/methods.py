@@ -6,24 +6,21 @@ python docs/study/methods.py --train 2   # train what is missing first, two runs
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from arms import BASELINE, METHOD_REGIMES, REGIMES
-from collect import collect
+from markdown_tables import collect_as_asked, markdown, write_tables
 from numpy.typing import NDArray
 from paired import Difference, paired_difference
-from runner import SAMPLES, run_missing
+from runner import SAMPLES
 from stored import CURVES, SCORES, STARTS_FILE
 
 from entropylab.lab.countdown import VOCABULARY as COUNTDOWN_VOCABULARY, all_problems, solutions
 from entropylab.lab.scores import pass_at
 
-OUT = Path(__file__).parent / "tables"
 TIMES = COUNTDOWN_VOCABULARY.index("*")
 
 Measure = Callable[[pd.DataFrame], NDArray[np.float64]]
@@ -100,13 +97,6 @@ def _baseline_at(rows: pd.DataFrame, entropy: float, metric: str) -> float | Non
     return None
 
 
-def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table as GitHub's Markdown."""
-    columns = list(columns)
-    lines = ["| " + " | ".join(cells) + " |" for cells in [columns, ["---"] * len(columns), *map(list, rows)]]
-    return "\n".join(lines)
-
-
 def levels(regime: str, scores: pd.DataFrame, curves: pd.DataFrame, starts: pd.DataFrame) -> str:
     """Means of every arm at the end of its runs."""
     rows = [["start", "", *(f"{measure(starts).mean():.3f}" for measure in MEASURES.values())]]
@@ -151,32 +141,25 @@ def equal_entropy(regime: str, scores: pd.DataFrame, curves: pd.DataFrame) -> st
     return markdown(["at equal entropy", "greedy", "T=1", "pass@8", "pairs without"], rows)
 
 
-def write(regime: str, scores: pd.DataFrame, curves: pd.DataFrame, starts: pd.DataFrame) -> None:
-    """The tables of one regime as a file."""
+def write(regime: str, scores: pd.DataFrame, curves: pd.DataFrame, starts: pd.DataFrame) -> str:
+    """The tables of one regime as a file; its text."""
     parts = [
         f"## Regime {regime}",
         levels(regime, scores, curves, starts),
         equal_steps(regime, scores),
         equal_entropy(regime, scores, curves),
     ]
-    OUT.mkdir(exist_ok=True)
-    (OUT / f"methods-{regime}.md").write_text("\n\n".join(parts) + "\n")
+    return write_tables(f"methods-{regime}", parts)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--train", type=int, metavar="JOBS", help="train the missing runs, so many at a time")
-    jobs = parser.parse_args().train
-    if jobs:
-        run_missing("methods", jobs)
-    collect()
+    collect_as_asked(__doc__ or "", "methods")
     scores, curves, starts = (pd.read_parquet(path) for path in (SCORES, CURVES, STARTS_FILE))
     for regime in (regime.name for regime in METHOD_REGIMES):
         own = [frame[frame["regime"] == regime] for frame in (scores, curves, starts)]
         if len(own[0]):
-            write(regime, *own)
-            print((OUT / f"methods-{regime}.md").read_text())
+            print(write(regime, *own))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from methods import markdown
+from markdown_tables import markdown
 
 Figures = Mapping[str, Any]
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from arms import REGIMES
-from methods import OUT, arms_of, markdown
+from markdown_tables import markdown, write_tables
+from methods import arms_of
 from runner import JOBS, Job
 from stored import RESULTS, RUN, add
 
@@ -106,9 +107,7 @@ def main() -> None:
     for regime in REGIMES:
         if regime in set(found["regime"]):
             parts += [f"### Regime {regime}", table(found, regime)]
-    OUT.mkdir(exist_ok=True)
-    (OUT / "tails.md").write_text("\n\n".join(parts) + "\n")
-    print((OUT / "tails.md").read_text())
+    print(write_tables("tails", parts))
 
 
 if __name__ == "__main__":

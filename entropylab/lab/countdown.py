@@ -158,8 +158,3 @@ def _uses_numbers_once(numbers: IntArray, first: IntArray, second: IntArray) -> 
         used = np.sort(np.stack([first[:, 0], first[:, 2], second[:, fresh]], axis=1), axis=1)
         fits |= (second[:, reused] == middle) & (used == given).all(axis=1)
     return fits
-
-
-def decode(tokens: Sequence[int] | IntArray) -> str:
-    """The tokens as text, separated by spaces."""
-    return " ".join(VOCABULARY[token] for token in tokens)

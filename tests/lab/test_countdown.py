@@ -13,12 +13,12 @@ from entropylab.lab.countdown import (
     SPLITS,
     VOCABULARY,
     all_problems,
-    decode,
     problem_ids,
     prompt_tokens,
     solutions,
     verify,
 )
+from entropylab.lab.tasks import COUNTDOWN
 
 
 def encode(text: str) -> np.ndarray:
@@ -81,7 +81,8 @@ def test_verifier_agrees_with_the_words_on_damaged_answers() -> None:
     for batch in (chains, damaged):
         verdict = verify(batch[:, :PROMPT_LENGTH], batch[:, PROMPT_LENGTH:])
         words = [
-            right_by_the_words(decode(row[:PROMPT_LENGTH]), decode(row[PROMPT_LENGTH:])) for row in batch
+            right_by_the_words(COUNTDOWN.decode(row[:PROMPT_LENGTH]), COUNTDOWN.decode(row[PROMPT_LENGTH:]))
+            for row in batch
         ]
         assert verdict.tolist() == words
 
@@ -96,7 +97,7 @@ def test_solutions_by_brute_force() -> None:
                     target = eval(f"{left}{second}{right}")
                     if 0 <= middle <= 40 and 0 <= target <= 40:
                         found.add(f"{a} {first} {b} = {middle} {left} {second} {right} = {target}")
-    assert {decode(chain) for chain in solutions((3, 5, 7))} == found
+    assert {COUNTDOWN.decode(chain) for chain in solutions((3, 5, 7))} == found
 
 
 def test_splits() -> None:
@@ -109,7 +110,7 @@ def test_splits() -> None:
 def test_vocabulary() -> None:
     assert len(VOCABULARY) == len(set(VOCABULARY)) == 48
     assert VOCABULARY[:41] == tuple(str(n) for n in range(41))
-    assert decode(prompt_tokens(np.array([0]))[0]) == "<start> 1 1 1 > 0 :"
+    assert COUNTDOWN.decode(prompt_tokens(np.array([0]))[0]) == "<start> 1 1 1 > 0 :"
 
 
 def test_bad_input_is_named() -> None:

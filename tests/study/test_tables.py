@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import arms
+import markdown_tables
 import methods
 import pandas as pd
 import pytest
@@ -23,7 +24,7 @@ from entropylab.record.reader import open_run
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(methods, "OUT", tmp_path)
+    monkeypatch.setattr(markdown_tables, "OUT", tmp_path)
     monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(runner, "STARTS", tmp_path / "starts")
     return tmp_path
