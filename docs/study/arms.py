@@ -76,7 +76,7 @@ def _all_arms(bonus: float, kl_cov_beta: float) -> tuple[LabMethod, ...]:
 
 
 START_A = Regime("A", Start("A", stop=750), 150, _all_arms(bonus=0.01, kl_cov_beta=1.0))
-START_B = Regime("B", Start("B", stop=1500), 120, (*_all_arms(bonus=0.01, kl_cov_beta=2.0), MICRO))
+START_B = Regime("B", Start("B", stop=1500), 120, (*_all_arms(bonus=0.003, kl_cov_beta=2.0), MICRO))
 RARE_X = Regime(
     "rare-x",
     Start("rare-x", stop=1500, operator_weights=(0.49, 0.49, 0.02)),
@@ -86,7 +86,7 @@ RARE_X = Regime(
         _arm("clip_cov", "clip_cov", ClipCov(fraction=0.04, low=0.5, high=10.0)),
         _arm("kl_cov", "kl_cov_7b", KLCov(fraction=0.2, beta=1.0), ImportanceSampling()),
         _arm("placebo", "random_clip", RandomClip(fraction=0.032)),
-        _arm("entropy_bonus", "entropy_bonus", EntropyBonus(coef=0.03)),
+        _arm("entropy_bonus", "entropy_bonus", EntropyBonus(coef=0.003)),
     ),
 )
 COLORING = Regime(
@@ -103,7 +103,7 @@ COLORING = Regime(
         _arm("clip_cov", "clip_cov", ClipCov(fraction=0.02, low=1.0, high=5.0)),
         _arm("kl_cov", "kl_cov_7b", KLCov(fraction=0.1, beta=1.0), ImportanceSampling()),
         _arm("placebo", "random_clip", RandomClip(fraction=0.02)),
-        _arm("entropy_bonus", "entropy_bonus", EntropyBonus(coef=0.01)),
+        _arm("entropy_bonus", "entropy_bonus", EntropyBonus(coef=0.03)),
     ),
 )
 METHOD_REGIMES = (START_A, START_B, RARE_X, COLORING)

@@ -27,6 +27,10 @@ class Cache:
         """The cache with each sequence repeated, for several samples a prompt."""
         return Cache([(k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in self.layers])
 
+    def select(self, rows: Tensor) -> Cache:
+        """The cache of the sequences with these row numbers, in this order."""
+        return Cache([(k[rows], v[rows]) for k, v in self.layers])
+
 
 class Block(nn.Module):
     """Pre-norm causal self-attention and a GELU layer of four times the width."""
@@ -54,9 +58,17 @@ class Block(nn.Module):
         query, key, value = self.query_key_value(x).view(shape).permute(2, 0, 3, 1, 4)
         if past is not None:
             key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
-        attended = functional.scaled_dot_product_attention(query, key, value, is_causal=past is None)
+        mask = _causal_mask(length, key.shape[2])
+        attended = functional.scaled_dot_product_attention(query, key, value, mask)
         merged = attended.transpose(1, 2).reshape(batch, length, width)
         return self.attention_out(merged), (key, value)
+
+
+def _causal_mask(length: int, read: int) -> Tensor | None:
+    """What the last ``length`` of ``read`` tokens attend to; None where it is everything."""
+    if length == 1:
+        return None
+    return torch.ones(length, read, dtype=torch.bool).tril(read - length)
 
 
 class PolicyModel(nn.Module):
@@ -80,7 +92,7 @@ class PolicyModel(nn.Module):
     def states(self, tokens: Tensor, cache: Cache | None = None, last: int | None = None) -> Tensor:
         """Hidden states [B, last or T, width] before the head.
 
-        A ``cache`` is read and extended: with a filled one, ``tokens`` must be one token a sequence.
+        A ``cache`` is read and extended: ``tokens`` follow what it holds.
         """
         start = cache.length if cache else 0
         positions = torch.arange(start, start + tokens.shape[1])
@@ -98,8 +110,15 @@ class PolicyModel(nn.Module):
         return self.head(self.response_states(tokens))
 
     def response_states(self, tokens: Tensor) -> Tensor:
-        """Hidden states [B, T, width] that predict the response within whole sequences [B, P + T]."""
-        return self.states(tokens[:, :-1], last=self.response_length)
+        """Hidden states [B, T, width] that predict the response within whole sequences [B, P + T].
+
+        A prompt that several sequences in a row share is read once.
+        """
+        start = tokens.shape[1] - self.response_length
+        prompts, owner = torch.unique_consecutive(tokens[:, :start], dim=0, return_inverse=True)
+        cache = Cache()
+        first = self.states(prompts, cache, last=1)[owner]
+        return torch.cat([first, self.states(tokens[:, start:-1], cache.select(owner))], dim=1)
 
 
 def build_model(

@@ -41,6 +41,19 @@ def test_response_logits_predict_the_response() -> None:
     torch.testing.assert_close(model.response_logits(tokens), model(tokens)[:, 6:16])
 
 
+def test_a_shared_prompt_read_once_gives_the_same_logits_and_gradients() -> None:
+    model, tokens = build_model(0).double(), random_tokens(6)
+    tokens[1:4, :7], tokens[5, :7] = tokens[0, :7], tokens[0, :7]
+    weights = torch.randn(6, 10, 48, generator=torch.Generator().manual_seed(2)).double()
+    found = []
+    for logits in (model.response_logits(tokens), model(tokens)[:, 6:16]):
+        model.zero_grad()
+        (logits * weights).sum().backward()
+        found.append((logits.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    torch.testing.assert_close(*(logits for logits, _ in found), rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(*(gradient for _, gradient in found), rtol=1e-9, atol=1e-11)
+
+
 @torch.no_grad()
 def test_the_future_is_hidden() -> None:
     model, tokens = build_model(0), random_tokens(4)
