@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from arms import REGIMES
 from runner import JOBS, STARTS, Job, score_start, scores_path
-from stored import CURVES, RUN, SCORES, STARTS_FILE, add
+from stored import CURVES, RUN, SCORES, STARTS_FILE, TIMES, add
 
 from entropylab.lab.warmup import start_path
 from entropylab.record.reader import open_run
@@ -30,6 +30,7 @@ def collect() -> None:
     ]
     add(pd.concat(scores), SCORES, RUN)
     add(pd.concat([_tagged(_curve(job.folder / label), job, label) for job, label in runs]), CURVES, RUN)
+    add(pd.concat(map(_times, done)), TIMES, RUN)
     add(pd.concat(_starts(done)), STARTS_FILE, ["regime", "warm_up"])
 
 
@@ -51,6 +52,13 @@ def _curve(folder: Path) -> pd.DataFrame:
     wide.loc[0, "entropy"] = entropy.iloc[0]
     wide["selected_fraction"] = run.steps()["selected_fraction"].mean()
     return wide.reset_index()
+
+
+def _times(job: Job) -> pd.DataFrame:
+    """Seconds from the first recorded step of a job to its last, given to its first run."""
+    at = pd.concat([open_run(job.folder / method.label).steps()["recorded_at"] for method in job.methods()])
+    seconds = (at.max() - at.min()).total_seconds()
+    return _tagged(pd.DataFrame({"seconds": [seconds]}), job, job.arm)
 
 
 def _starts(done: list[Job]) -> Iterator[pd.DataFrame]:

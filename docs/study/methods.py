@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,9 @@ from entropylab.lab.countdown import VOCABULARY as COUNTDOWN_VOCABULARY, all_pro
 from entropylab.lab.scores import pass_at
 
 TIMES = COUNTDOWN_VOCABULARY.index("*")
+
+PRIMARY_ARMS = ("clip_cov", "clip_cov-released", "kl_cov", "kl_cov-released")
+PRIMARY_MEASURES = ("pass@8", "greedy")
 
 Measure = Callable[[pd.DataFrame], NDArray[np.float64]]
 MEASURES: dict[str, Measure] = {
@@ -141,6 +145,17 @@ def equal_entropy(regime: str, scores: pd.DataFrame, curves: pd.DataFrame) -> st
     return markdown(["at equal entropy", "greedy", "T=1", "pass@8", "pairs without"], rows)
 
 
+def primary(scores: pd.DataFrame) -> str:
+    """The comparisons that were named in advance, with both intervals."""
+    rows = []
+    for regime, own in scores.groupby("regime", sort=False):
+        for arm, name in product(PRIMARY_ARMS, PRIMARY_MEASURES):
+            found = differences(own, arm, MEASURES[name])
+            if found is not None and found.warm_ups > 1:
+                rows.append([str(regime), arm, name, found.text(), found.t_text(), str(found.warm_ups)])
+    return markdown(["regime", "arm", "measure", "less the baseline", "t interval", "warm-ups"], rows)
+
+
 def write(regime: str, scores: pd.DataFrame, curves: pd.DataFrame, starts: pd.DataFrame) -> str:
     """The tables of one regime as a file; its text."""
     parts = [
@@ -160,6 +175,7 @@ def main() -> None:
         own = [frame[frame["regime"] == regime] for frame in (scores, curves, starts)]
         if len(own[0]):
             print(write(regime, *own))
+    print(write_tables("primary", ["## The comparisons named in advance", primary(scores)]))
 
 
 if __name__ == "__main__":

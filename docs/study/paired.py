@@ -30,6 +30,10 @@ class Difference:
             return f"{self.mean:+.{digits}f}"
         return f"{self.mean:+.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
+    def t_text(self, digits: int = 3) -> str:
+        """``[-0.003, 0.027]``, by the t interval."""
+        return f"[{self.t_low:.{digits}f}, {self.t_high:.{digits}f}]"
+
 
 def paired_difference(groups: list[list[NDArray[np.float64]]]) -> Difference:
     """Mean of differences ``groups[warm-up][seed]`` [problems]: one list a warm-up, one array an RL seed.

@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 RESULTS = Path(__file__).parent / "results"
-SCORES, CURVES, STARTS_FILE = (RESULTS / f"{name}.parquet" for name in ("scores", "curves", "starts"))
+SCORES, CURVES, STARTS_FILE, TIMES = (
+    RESULTS / f"{name}.parquet" for name in ("scores", "curves", "starts", "times")
+)
 RUN = ["regime", "warm_up", "seed", "arm"]
 """The columns that name a run."""
 
