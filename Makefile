@@ -78,10 +78,11 @@ pictures: $(READY) ## draw the pictures of the docs from sample_logs/ (those of 
 commands: $(READY) ## write docs/commands.md from the help of every command
 	$(BIN)/python docs/commands.py
 
-check: $(READY) ## format, lint and types
+check: $(READY) ## format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports .importlinter
 
 format: $(READY) ## format and mend what can be mended
 	$(BIN)/ruff format .

@@ -45,7 +45,7 @@ _PUBLIC: dict[str, str] = {
     "Suggestion": "losses.suggestion",
     "suggest_settings": "losses.suggestion",
     "min_p_logprobs": "losses.min_p",
-    "FullKL": "losses.full_kl",
+    "FullKL": "losses.heads.full_kl",
     "TokenStats": "losses.heads.statistics",
     "VocabShard": "losses.heads.vocab_shard",
     "fused_policy_loss": "losses.heads.fused_loss",
@@ -148,7 +148,7 @@ if TYPE_CHECKING:
     from .losses.controls.target_clip_cov import TargetClipCov as TargetClipCov
     from .losses.controls.target_kl_cov import TargetKLCov as TargetKLCov
     from .losses.covariance import token_covariance as token_covariance
-    from .losses.full_kl import FullKL as FullKL
+    from .losses.heads.full_kl import FullKL as FullKL
     from .losses.heads.fused_loss import fused_policy_loss as fused_policy_loss
     from .losses.heads.linear_op import linear_logprob_entropy as linear_logprob_entropy
     from .losses.heads.statistics import TokenStats as TokenStats, token_stats as token_stats

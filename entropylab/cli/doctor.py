@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ import typer
 from entropylab.errors import EntropylabError
 from entropylab.plots.labels import run_labels
 
+from .checks import Check
 from .dashboard import find_app
 from .outcomes import problems
 from .output import FINDINGS, OK, print_json, say, show_table
@@ -23,16 +24,6 @@ from .sources import Json, load_runs
 CORE = ("numpy", "pandas", "pyarrow", "scipy", "statsmodels", "rich", "typer")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 EXTRAS = {"train": ("torch",), "app": ("streamlit", "plotly", "matplotlib")}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at: what was found, whether it is fine, and how to mend it where it is not."""
-
-    name: str
-    found: str
-    fine: bool
-    mend: str = ""
 
 
 EXAMPLES = (

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from entropylab.errors import UnknownNameError
 
-from .doctor import Check
+from .checks import Check
 
 VERL_MODULE = "entropylab.trainers.verl"
 _OLDEST = {"trl": (0, 29), "verl": (0, 9)}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..losses.full_kl import FullKL
+from ..losses.heads.full_kl import FullKL
 from ..losses.heads.fused_loss import fused_policy_loss
 from ..losses.min_p import min_p_logprobs
 from ..losses.policy_loss import PolicyLoss, policy_loss

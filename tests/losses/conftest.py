@@ -26,7 +26,7 @@ from entropylab.losses.controls.lp_reg import LpReg
 from entropylab.losses.controls.random_clip import RandomClip
 from entropylab.losses.controls.sample_weight import SampleWeight
 from entropylab.losses.controls.steer import STEER
-from entropylab.losses.full_kl import FullKL
+from entropylab.losses.heads.full_kl import FullKL
 from entropylab.losses.interfaces import SelectingControl
 from entropylab.losses.methods import METHODS, Method
 from entropylab.losses.policy_loss import policy_loss

@@ -11,7 +11,7 @@ from entropylab.losses.controls.clip_cov import ClipCov
 from entropylab.losses.controls.entropy_bonus import EntropyBonus
 from entropylab.losses.controls.kl_cov import KLCov
 from entropylab.losses.controls.random_clip import RandomClip
-from entropylab.losses.full_kl import FullKL
+from entropylab.losses.heads.full_kl import FullKL
 from entropylab.losses.policy_loss import policy_loss
 from entropylab.losses.surrogates import ImportanceSampling
 

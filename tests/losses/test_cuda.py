@@ -12,7 +12,7 @@ from entropylab.losses.collective import select_tokens
 from entropylab.losses.controls.clip_cov import ClipCov
 from entropylab.losses.controls.kl_cov import KLCov
 from entropylab.losses.covariance import token_covariance
-from entropylab.losses.full_kl import FullKL
+from entropylab.losses.heads.full_kl import FullKL
 from entropylab.losses.interfaces import chooses_tokens
 from entropylab.losses.methods import METHODS
 from entropylab.losses.policy_loss import policy_loss

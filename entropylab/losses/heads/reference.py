@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidInputError, MissingInputError
-from ..full_kl import FullKL, require_both_biases
 from .autocast import in_autocast
+from .full_kl import FullKL, require_both_biases
 from .head import HeadSettings
 from .statistics import token_stats
 

@@ -18,8 +18,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ...losses.policy_loss import policy_loss
+from ..metric_numbers import numbers
 from .method import Chosen, chosen_method
-from .numbers import numbers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidInputError
 from ...losses.policy_loss import PolicyLoss, policy_loss
+from ..weighted_loss import weighted_policy_loss
 from .method import Chosen, chosen_method
-from .weighted import weighted_policy_loss
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidInputError
 from ...losses.policy_loss import policy_loss
+from ..metric_numbers import numbers
 from .method import chosen_method
-from .numbers import numbers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import MissingInputError
 from ...losses.policy_loss import PolicyLoss, policy_loss
-from ..recipes.numbers import numbers
-from ..recipes.weighted import weighted_policy_loss
+from ..metric_numbers import numbers
+from ..weighted_loss import weighted_policy_loss
 from .aggregation import aggregation
 from .names import LossSettings, loss_settings
 from .whole_batch import current_choice

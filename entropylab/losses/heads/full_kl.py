@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import InvalidInputError, MissingInputError
-from .backend import torch
-from .controls.divergences import FULL
-from .heads.head import HeadSettings
-from .heads.hidden_kl import HiddenKL
-from .heads.products import wide_dtype
-from .row_kl import row_kl
-from .setting_checks import require_choice, require_number
+from ...errors import InvalidInputError, MissingInputError
+from ..backend import torch
+from ..controls.divergences import FULL
+from ..row_kl import row_kl
+from ..setting_checks import require_choice, require_number
+from .head import HeadSettings
+from .hidden_kl import HiddenKL
+from .products import wide_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

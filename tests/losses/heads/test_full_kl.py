@@ -8,7 +8,7 @@ import torch
 from entropylab.errors import InvalidInputError
 from entropylab.losses.controls.kl_cov import KLCov
 from entropylab.losses.controls.kl_penalty import KLPenalty
-from entropylab.losses.full_kl import FullKL
+from entropylab.losses.heads.full_kl import FullKL
 from entropylab.losses.policy_loss import policy_loss
 
 DIRECTIONS = ("reverse_kl", "forward_kl")

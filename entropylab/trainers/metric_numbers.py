@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...losses.policy_loss import PolicyLoss
+    from ..losses.policy_loss import PolicyLoss
 
 
 def numbers(out: PolicyLoss) -> dict[str, float]:

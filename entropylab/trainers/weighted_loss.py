@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...errors import InvalidInputError
-from ...losses.collective import select_tokens
-from ...losses.controls.clip_cov import ClipCov
-from ...losses.controls.random_clip import RandomClip
-from ...losses.controls.sample_weight import SampleWeight
-from ...losses.interfaces import chooses_tokens
-from ...losses.policy_loss import PolicyLoss, policy_loss
+from ..errors import InvalidInputError
+from ..losses.collective import select_tokens
+from ..losses.controls.clip_cov import ClipCov
+from ..losses.controls.random_clip import RandomClip
+from ..losses.controls.sample_weight import SampleWeight
+from ..losses.interfaces import chooses_tokens
+from ..losses.policy_loss import PolicyLoss, policy_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
