@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 
+from entropylab.report.numbers import MISSING, share
+
+__all__ = ["interval_text", "number", "percent", "share"]
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with a fixed count of decimals; a dash where there is none."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return MISSING
     if value and abs(value) < 10.0**-digits:
         return f"{value:.1e}"
     return f"{value:.{digits}f}"
@@ -24,11 +28,3 @@ def interval_text(interval: tuple[float, float] | None, digits: int = 3) -> str:
     if interval is None:
         return ""
     return f"{number(interval[0], digits)} to {number(interval[1], digits)}"
-
-
-def share(value: float | None) -> str:
-    """A share as per cent, with a decimal where it is small."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    percent = 100 * value
-    return f"{percent:.0f} %" if abs(percent) >= 10 or percent == 0 else f"{percent:.2g} %"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .blocks import Block, Heading, Paragraph, table
-from .numbers import between, number, share, under
+from .numbers import MISSING, between, number, share, under
 
 if TYPE_CHECKING:
     from entropylab.analysis.health import Health
@@ -76,8 +76,8 @@ def _row(health: Health) -> list[str]:
 def half_life(decline: Decline | None) -> str:
     """Steps over their interval; where the entropy is not shown to fall, the interval of its change."""
     if decline is None:
-        return "-"
+        return MISSING
     if decline.half_life is None:
-        return under("-", f"{between(100 * decline.low, 100 * decline.high, 2, '+')} % a step")
+        return under(MISSING, f"{between(100 * decline.low, 100 * decline.high, 2, '+')} % a step")
     fast, slow = (math.log(2.0) / -rate for rate in (decline.low, decline.high))
     return under(f"{decline.half_life:,.0f}", f"{fast:,.0f} to {slow:,.0f}")

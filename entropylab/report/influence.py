@@ -125,7 +125,7 @@ def _groups(result: ProxyAudit, figure: str) -> Table:
     for (_, group), part in groups.groupby(["by", "group"], sort=False):
         by_proxy = part.set_index("proxy")
         cells = [
-            _number(by_proxy.loc[proxy], figure) if proxy in by_proxy.index else "-" for proxy in proxies
+            _number(by_proxy.loc[proxy], figure) if proxy in by_proxy.index else MISSING for proxy in proxies
         ]
         rows.append([QUADRANTS.get(str(group), str(group)), f"{part['n_tokens'].iloc[0]:,}", *cells])
     return table(("group", "tokens", *proxies), rows)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-MISSING = "-"
+MISSING = "–"
 
 
 def number(value: float | None, digits: int = 3, sign: str = "") -> str:
-    """A number with fixed decimals; "-" where there is none. ``sign``: "+" shows it on both sides of 0."""
+    """A number with fixed decimals; a dash where there is none. ``sign``: "+" shows it on both sides of 0."""
     return f"{value:{sign}.{digits}f}" if _known(value) else MISSING
 
 

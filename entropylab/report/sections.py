@@ -14,7 +14,7 @@ from entropylab.plots.style import method_label
 from . import figures
 from .blocks import Block, Fold, Heading, Paragraph, Summary, Table, lines, table
 from .matched import matched_section
-from .numbers import with_interval
+from .numbers import MISSING, with_interval
 from .settings import split_settings
 from .story import limits, story
 
@@ -105,7 +105,7 @@ def _law_table(findings: Findings) -> Iterator[Block]:
 def _law_row(fit: Any) -> list[str]:
     values = [f"{value:.3f}" for value in (fit.a, fit.b, fit.ceiling)]
     bounds = [_bounds(fit.intervals["ceiling"]), _bounds(fit.form_band)]
-    return [str(fit.n_points), *values, *bounds, "-" if fit.r2 is None else f"{fit.r2:.2f}"]
+    return [str(fit.n_points), *values, *bounds, MISSING if fit.r2 is None else f"{fit.r2:.2f}"]
 
 
 def _bounds(bounds: tuple[float, float] | None) -> str:

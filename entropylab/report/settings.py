@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .numbers import MISSING
+
 LONGEST = 160
 """Characters of a value that is shown in full."""
 
@@ -25,11 +27,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def split_settings(
     configs: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, str], list[tuple[str, list[str]]]]:
-    """(settings that all runs share, [(name, value in each run)] of the others; "-" where not set)."""
+    """(settings that all runs share, [(name, value in each run)] of the others; a dash where not set)."""
     flat = [flatten(config) for config in configs]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     shared = {key: flat[0][key] for key in keys if all(one.get(key) == flat[0].get(key) for one in flat)}
-    return shared, [(key, [one.get(key, "-") for one in flat]) for key in keys if key not in shared]
+    return shared, [(key, [one.get(key, MISSING) for one in flat]) for key in keys if key not in shared]
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
 function shown(row, column) {
   const first = row.cells[column].firstChild;
   const text = first ? first.textContent.trim() : "";
-  return ["-", "withheld"].includes(text) ? "" : text;
+  return ["–", "withheld"].includes(text) ? "" : text;
 }
 
 function value(text) {

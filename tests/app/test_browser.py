@@ -18,7 +18,7 @@ import pytest
 
 import entropylab as el
 
-from .conftest import APP, VIEWS
+from .conftest import APP, CHARTS, VIEWS
 
 CHROMIUM = Path("/usr/bin/chromium")
 BROWSER = [
@@ -36,19 +36,6 @@ SERVER = {
     "server.address": "127.0.0.1",
     "server.fileWatcherType": "none",
     "browser.gatherUsageStats": "false",
-}
-DRAWN = {
-    "overview": 6,
-    "curves": 3,
-    "law": 1,
-    "tails": 6,
-    "selection": 3,
-    "what_if": 3,
-    "dynamics": 3,
-    "influence": 0,
-    "tokens": 0,
-    "compare": 7,
-    "data": 0,
 }
 PATIENCE = 60
 
@@ -171,9 +158,9 @@ def place(view: str) -> str:
 @pytest.mark.parametrize("width", [1400, 420])
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_page_in_the_browser(visit, address, view, width) -> None:
-    seen = visit(f"{address}/{place(view)}", DRAWN[view], width)
+    seen = visit(f"{address}/{place(view)}", CHARTS[view], width)
     assert seen.page.locator('[data-testid="stAlert"]').count() == 0
-    assert seen.page.locator(".js-plotly-plot").count() == DRAWN[view]
+    assert seen.page.locator(".js-plotly-plot").count() == CHARTS[view]
     assert seen.sentence
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
     sidebar = seen.page.locator('[data-testid="stSidebar"]').bounding_box()

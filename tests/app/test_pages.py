@@ -14,21 +14,7 @@ from entropylab.analysis.curve_data import fit_run, law_points
 from entropylab.analysis.curve_forecast import forecast_curve
 from entropylab.analysis.tail_data import analyze_run
 
-from .conftest import APP
-
-CHARTS = {
-    "overview": 6,
-    "curves": 3,
-    "law": 1,
-    "tails": 6,
-    "selection": 3,
-    "what_if": 3,
-    "dynamics": 3,
-    "influence": 0,
-    "tokens": 0,
-    "compare": 7,
-    "data": 0,
-}
+from .conftest import APP, CHARTS
 
 
 def said(page) -> str:

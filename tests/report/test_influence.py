@@ -16,6 +16,7 @@ from entropylab.report.build import write_report
 from entropylab.report.finding import Finding, attempt
 from entropylab.report.findings import Findings, gather
 from entropylab.report.influence import influence_section
+from entropylab.report.numbers import MISSING
 
 TITLE = "Influence of tokens on the entropy"
 
@@ -50,7 +51,7 @@ def test_each_method_has_its_audit_in_one_figure_and_a_table(findings, blocks) -
         low, high = first["spearman_low"], first["spearman_high"]
         assert shown.rows[0][1] == f"{first['spearman']:.2f}\n{low:.2f} to {high:.2f}"
         assert shown.rows[0][4].startswith(f"{100 * first['raises']:.0f} %\n")
-    assert of(Table, blocks)[1].rows[-1][:2] == (CONTROL, "-")
+    assert of(Table, blocks)[1].rows[-1][:2] == (CONTROL, MISSING)
 
 
 def test_the_caution_stands_before_the_figure(blocks) -> None:

@@ -151,5 +151,5 @@ def test_settings_are_split_into_shared_and_different():
         [{"a": {"b": 1, "c": [1] * 50}, "d": 2}, {"a": {"b": 1, "c": [1] * 50}}]
     )
     assert shared == {"a.b": "1", "a.c": "list of 50"}
-    assert different == [("d", ["2", "-"])]
+    assert different == [("d", ["2", "–"])]
     assert flatten({"x": "y" * 500})["x"].endswith("…")

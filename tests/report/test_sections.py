@@ -19,7 +19,7 @@ from entropylab.report.finding import Finding, attempt
 from entropylab.report.findings import Findings, gather
 from entropylab.report.health import half_life, health_section
 from entropylab.report.matched import matched_section, sentence
-from entropylab.report.numbers import between, number, share, with_interval
+from entropylab.report.numbers import MISSING, between, number, share, with_interval
 from entropylab.report.replays import replays_of, replays_section
 
 SAMPLES = Path(__file__).parents[2] / "sample_logs" / "start-a"
@@ -71,8 +71,8 @@ def test_an_alert_is_counted_named_and_told(samples):
 
 def test_a_half_life_stands_over_its_interval_and_a_steady_run_has_none():
     assert half_life(Decline(-math.log(2) / 100, -math.log(2) / 50, -math.log(2) / 400)) == "100\n50 to 400"
-    assert half_life(Decline(0.0, -0.001, 0.002)) == "-\n-0.10 to +0.20 % a step"
-    assert half_life(None) == "-"
+    assert half_life(Decline(0.0, -0.001, 0.002)) == f"{MISSING}\n-0.10 to +0.20 % a step"
+    assert half_life(None) == MISSING
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_the_slopes_are_those_of_the_analysis_for_every_form_and_window(dynamics
     assert all(len(one.rows) == 4 and len(one.columns) == 5 for one in every)
     fit = dynamics[0].result.fit("between", "response_pg")
     assert every[1].rows[3][1] == with_interval(fit["slope"], fit["low"], fit["high"])
-    assert every[1].rows[3][2] == "-"
+    assert every[1].rows[3][2] == MISSING
     assert dynamics[0].result.summary().splitlines()[0] in texts(fold.blocks)
 
 
@@ -127,7 +127,7 @@ def test_the_replays_tabled_are_those_of_the_analysis(replays):
             assert row[1] == f"{share(result.fraction)}\n{result.n_chosen:,} tokens"
             assert row[2] == share(result.mass_removed)
             assert row[3] == share(result.quadrants["low_below"] / result.n_chosen)
-            assert row[-1] == (number(result.overlap, 2) if result.n_selected else "-")
+            assert row[-1] == (number(result.overlap, 2) if result.n_selected else MISSING)
     (fold,) = of(Fold, blocks)
     pieces = of(Table, fold.blocks)[1].rows
     expected = replays[1].result[0][1].pieces
@@ -239,12 +239,12 @@ def test_the_first_run_with_tokens_of_a_method_is_replayed(bare, make_run, tmp_p
 
 def test_numbers_as_they_stand_in_cells():
     assert [number(None), number(math.nan), number(0.12345), number(0.5, 1, "+")] == [
-        "-",
-        "-",
+        MISSING,
+        MISSING,
         "0.123",
         "+0.5",
     ]
-    assert [share(None), share(0.0), share(0.123), share(0.0123)] == ["-", "0 %", "12 %", "1.2 %"]
+    assert [share(None), share(0.0), share(0.123), share(0.0123)] == [MISSING, "0 %", "12 %", "1.2 %"]
     assert between(math.nan, 1.0) == ""
     assert with_interval(1.0, 0.5, 1.5, 1, "+") == "+1.0\n+0.5 to +1.5"
     assert with_interval(1.0, math.nan, math.nan, 1) == "1.0"

@@ -15,7 +15,7 @@ from entropylab.report.page import page as whole_page, table
 CHROMIUM = Path("/usr/bin/chromium")
 ROWS = [
     ("b", "1,200", "0.10\n0.05 to 0.2", "0.50 to 0.60"),
-    ("a10", "-3", "-", "withheld"),
+    ("a10", "-3", "–", "withheld"),
     ("a9", "70", "-0.2", "0.07 to 0.80"),
 ]
 
