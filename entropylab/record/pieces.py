@@ -9,7 +9,7 @@ import numpy as np
 
 from .arrays import check_mask, check_range, floats
 from .inputs import MicroStep
-from .summary import TokenSet
+from .token_set import TokenSet
 
 
 @dataclass(frozen=True)

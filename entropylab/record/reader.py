@@ -6,16 +6,13 @@ import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from numbers import Integral
-from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
 
-from ..errors import FileChangedError, RunFormatError, RunNotFoundError, UnknownNameError
+from ..errors import FileChangedError, RunFormatError, UnknownNameError
 from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
-from .arrays import whole_number
 from .files import Location
 from .following import follow_rows
 from .history import Evaluation, first_steps, steps_without
@@ -30,19 +27,20 @@ from .merging import (
     summary_frame,
     update_rows,
 )
-from .paths import MARKERS, RUN_FILE, location
+from .paths import MARKERS, location
 from .problem import Problem
 from .problems import find_problems
 from .records_cache import Records, RecordsCache
 from .remote import RemotePath
 from .row_files import Rows
 from .row_places import COLUMNS, Kind, RowFile, row_files
-from .run_info import read_info
+from .run_search import run_info_of, runs_below
 from .snapshot import Snapshot, SnapshotReader, markers_of
 from .step_cache import EXACT, StepCache
 from .step_source import StepSource, places
 from .summary_cache import Summary, SummaryCache
 from .verified_files import VerifiedFiles
+from .wanted_steps import check_stored, concerns, wanted_steps
 
 __all__ = ["Problem", "Run", "open_run", "open_runs"]
 
@@ -52,7 +50,7 @@ class Run:
 
     def __init__(self, path: str | os.PathLike[str] | RemotePath) -> None:
         self.path: Location = location(path)
-        self.info: dict[str, Any] = _read_run_file(self.path)
+        self.info: dict[str, Any] = run_info_of(self.path)
         self._snapshots = SnapshotReader(self.path)
         self._caches: dict[str, StepCache] = {}
         self._summaries = SummaryCache(self.path)
@@ -135,9 +133,9 @@ class Run:
         Raises `RunFormatError` naming a file that cannot be read, `RunNotFoundError` for a step without
         token rows, `UnknownNameError` for a column that does not exist.
         """
-        wanted = _wanted(steps)
+        wanted = wanted_steps(steps)
         snapshot = self._readable(wanted)
-        _check_stored(snapshot, wanted, self.path)
+        check_stored(snapshot, wanted, self.path)
         rows = [Rows(m.step, m.rank, m.tokens) for m in markers_of(snapshot, wanted) if m.tokens]
         return follow_rows(self.path, rows, TOKEN_COLUMNS, columns, partial(places, self.path, "tokens"))
 
@@ -146,7 +144,7 @@ class Run:
 
         Raises `RunFormatError` naming a file that cannot be read.
         """
-        wanted = _wanted(steps)
+        wanted = wanted_steps(steps)
         snapshot = self._readable(wanted)
         rows = [Rows(m.step, m.rank, m.responses) for m in markers_of(snapshot, wanted) if m.responses]
         return follow_rows(self.path, rows, RESPONSE_COLUMNS, None, partial(places, self.path, "responses"))
@@ -195,8 +193,8 @@ class Run:
 
         ``steps``: those alone; `RunNotFoundError` for one without token rows.
         """
-        wanted, snapshot = _wanted(steps), self._snapshot()
-        _check_stored(snapshot, wanted, self.path)
+        wanted, snapshot = wanted_steps(steps), self._snapshot()
+        check_stored(snapshot, wanted, self.path)
         return list(self._sources(snapshot, wanted))
 
     def step_cache(self, kind: str) -> StepCache:
@@ -275,7 +273,7 @@ class Run:
         """A snapshot, with `RunFormatError` if a marker of the wanted steps cannot be read."""
         snapshot = self._snapshot()
         for problem in snapshot.unreadable:
-            if problem.path.startswith(MARKERS) and _concerns(problem.path, steps):
+            if problem.path.startswith(MARKERS) and concerns(problem.path, steps):
                 raise RunFormatError(problem.message)
         return snapshot
 
@@ -295,87 +293,4 @@ def open_run(path: str | os.PathLike[str] | RemotePath) -> Run:
 
 def open_runs(path: str | os.PathLike[str] | RemotePath) -> list[Run]:
     """Every run at or below a folder or URL, sorted; `RunNotFoundError` where there is none."""
-    folder = location(path)
-    if not folder.is_dir():
-        raise RunNotFoundError(f"{folder}: no such folder")
-    found = _runs_below(folder)
-    if not found:
-        raise RunNotFoundError(
-            f"{folder}: no run at or below this folder (no {RUN_FILE}); make one with el.Recorder"
-        )
-    return [Run(where) for where in sorted(found, key=_parts)]
-
-
-def _runs_below(folder: Location) -> list[Location]:
-    return [*(_remote_runs(folder) if isinstance(folder, RemotePath) else _local_runs(folder))]
-
-
-def _parts(folder: Location) -> list[str]:
-    return str(folder).split("/")
-
-
-def _local_runs(folder: Path) -> Iterator[Path]:
-    for where, folders, files in os.walk(folder):
-        if RUN_FILE in files:
-            yield Path(where)
-            folders.clear()
-
-
-def _remote_runs(folder: RemotePath) -> Iterator[RemotePath]:
-    """Level by level, so that the files of a run are never listed."""
-    children = folder.children()
-    if any(name == RUN_FILE for name, _ in children):
-        yield folder
-        return
-    for name, stamp in children:
-        if stamp is None:
-            yield from _remote_runs(folder / name)
-
-
-def _read_run_file(folder: Location) -> dict[str, Any]:
-    try:
-        return read_info(folder)
-    except FileNotFoundError:
-        raise RunNotFoundError(_no_run(folder)) from None
-    except NotADirectoryError:
-        raise RunNotFoundError(f"{folder}: a file, not the folder of a run") from None
-
-
-def _no_run(folder: Location) -> str:
-    """Why there is no run in a folder, and what to do."""
-    if not folder.exists():
-        return f"{folder}: no such folder"
-    if not folder.is_dir():
-        return f"{folder}: a file, not the folder of a run"
-    below = next(iter(_runs_below(folder)), None)
-    mend = f"there is one at {below}; open_runs opens all below" if below else "make one with el.Recorder"
-    return f"{folder}: no run here (no {RUN_FILE}); {mend}"
-
-
-def _wanted(steps: int | Iterable[int] | None) -> set[int] | None:
-    """The steps asked for as a set, None for all."""
-    if steps is None:
-        return None
-    asked = [steps] if isinstance(steps, Integral) else cast("Iterable[int]", steps)
-    return {whole_number(step, "steps", 0, 2**31 - 1) for step in asked}
-
-
-def _check_stored(snapshot: Snapshot, wanted: set[int] | None, folder: Location) -> None:
-    """`RunNotFoundError` for wanted steps without token rows."""
-    stored = {step for step, markers in snapshot.history.whole.items() if any(m.tokens for m in markers)}
-    absent = sorted((wanted or set()) - stored)
-    pruned = sorted(set(absent) & set(steps_without(snapshot.history, "tokens")))
-    if pruned:
-        raise RunNotFoundError(
-            f"{folder}: the token rows of the steps {pruned[:10]} were pruned, their summaries are kept; "
-            "token_steps() lists those with rows"
-        )
-    if absent:
-        raise RunNotFoundError(
-            f"{folder}: no token rows of the steps {absent[:10]}; token_steps() lists those there"
-        )
-
-
-def _concerns(path: str, steps: set[int] | None) -> bool:
-    """Whether an unreadable marker file may hold one of the wanted steps; a compacted one may hold any."""
-    return steps is None or "step-" not in path or int(path.split("step-")[1].split("/")[0]) in steps
+    return [Run(where) for where in runs_below(location(path))]

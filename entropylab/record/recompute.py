@@ -19,7 +19,8 @@ from ..schema import RESPONSE_COLUMNS, TOKEN_COLUMNS
 from .exact_rows import COLUMNS, Chunk, chunks_of, exact_rows, twice
 from .marker import Marker, UpdateSummary
 from .merging import ExactRows
-from .summary import Partial, TokenSet, summarize
+from .summary import Partial, summarize
+from .token_set import TokenSet
 
 TOKEN_NAMES = (
     "update",

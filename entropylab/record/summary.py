@@ -18,36 +18,18 @@ from .bit_counts import (
     top_sum,
 )
 from .moments import Moments
-
-LOG_RATIO_BOUND = 20.0
-"""Log-ratios are clamped to ± this before exp, so that one broken token cannot give infinity."""
+from .token_set import (
+    TokenSet,
+    count_nonfinite,
+    count_zero_advantage,
+    finite_of,
+    response_values,
+    token_values,
+)
 
 Row = dict[str, float | int | None]
 
 _NO_MOMENTS = Moments()
-
-
-@dataclass(frozen=True)
-class TokenSet:
-    """Flat arrays over the valid tokens [N] and the responses [R] of a piece of one update.
-
-    ``response`` gives each token's row in the response arrays. None: not recorded.
-    """
-
-    logprob: np.ndarray
-    advantage: np.ndarray
-    covariance: np.ndarray
-    selected: np.ndarray
-    response: np.ndarray
-    n_responses: int
-    reward: np.ndarray | None = None
-    old_logprob: np.ndarray | None = None
-    ref_logprob: np.ndarray | None = None
-    entropy: np.ndarray | None = None
-    entropy_after: np.ndarray | None = None
-    influence: np.ndarray | None = None
-    ratio: np.ndarray | None = None
-    clipped: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -87,16 +69,16 @@ class Partial:
 
 def summarize(tokens: TokenSet) -> Partial:
     """The mergeable summary of a set of tokens; statistics are over its finite values, the others counted."""
-    covariance = _finite(tokens.covariance)
-    values = _token_values(tokens)
-    values.update(_response_values(tokens))
-    ratio = _finite(values.get("ratio", np.empty(0)))
+    covariance = finite_of(tokens.covariance)
+    values = token_values(tokens)
+    values.update(response_values(tokens))
+    ratio = finite_of(values.get("ratio", np.empty(0)))
     return Partial(
         n_tokens=tokens.logprob.size,
         n_responses=tokens.n_responses,
-        nonfinite_count=_count_nonfinite(tokens),
+        nonfinite_count=count_nonfinite(tokens),
         selected_count=int(np.count_nonzero(tokens.selected)),
-        zero_advantage_count=_count_zero_advantage(tokens),
+        zero_advantage_count=count_zero_advantage(tokens),
         positive_mass=float(np.maximum(covariance, 0.0).sum()),
         negative_mass=float(np.minimum(covariance, 0.0).sum()),
         ratio_max=float(ratio.max()) if ratio.size else None,
@@ -255,68 +237,3 @@ def _shape(name: str, m: Moments) -> Row:
 
 def _share(count: int, total: int, known: bool) -> float | None:
     return count / total if total and known else None
-
-
-def _finite(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, dtype=np.float64)
-    finite = np.isfinite(x)
-    return x if finite.all() else x[finite]
-
-
-def _token_values(t: TokenSet) -> dict[str, np.ndarray]:
-    """The variables over tokens whose moments are kept."""
-    l = t.logprob.astype(np.float64)
-    values = {"logprob": l, "advantage": t.advantage, "covariance": t.covariance}
-    values["selected_covariance"] = t.covariance[t.selected]
-    given = {"entropy": t.entropy, "entropy_after": t.entropy_after, "clipped": t.clipped, "ratio": t.ratio}
-    values.update({name: x for name, x in given.items() if x is not None})
-    if t.old_logprob is not None:
-        d = _log_ratio(l, t.old_logprob)
-        excess = _expm1(d)
-        values.update(kl_k1=-d, kl_k3=excess - _clamped(d))
-        values.setdefault("ratio", excess + 1.0)
-    if t.ref_logprob is not None:
-        d = _log_ratio(t.ref_logprob, l)
-        values.update(kl_ref_k1=-d, kl_ref_k3=_expm1(d) - _clamped(d))
-    return values
-
-
-def _response_values(t: TokenSet) -> dict[str, np.ndarray]:
-    """The variables over responses whose moments are kept."""
-    length = np.bincount(t.response, minlength=t.n_responses)
-    values: dict[str, np.ndarray] = {"response_length": length} if t.response.size else {}
-    if t.reward is not None:
-        values["reward"] = t.reward
-    if t.entropy is not None:
-        total = np.bincount(t.response, weights=t.entropy.astype(np.float64), minlength=t.n_responses)
-        values["response_entropy"] = total / np.maximum(length, 1)
-    return values
-
-
-def _log_ratio(new: np.ndarray, old: np.ndarray) -> np.ndarray:
-    """new - old in float64, NaN where either is not finite, so that no clamp can make it a number."""
-    with np.errstate(invalid="ignore"):
-        d = np.subtract(new, old, dtype=np.float64)
-    finite = np.isfinite(d)
-    return d if finite.all() else np.where(finite, d, np.nan)
-
-
-def _clamped(d: np.ndarray) -> np.ndarray:
-    return np.clip(d, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-
-
-def _expm1(d: np.ndarray) -> np.ndarray:
-    return np.expm1(_clamped(d))
-
-
-def _count_nonfinite(t: TokenSet) -> int:
-    always = [t.logprob, t.advantage, t.covariance]
-    given = [t.reward, t.old_logprob, t.ref_logprob, t.entropy, t.entropy_after, t.influence, t.ratio]
-    given += always
-    return sum(int(np.count_nonzero(~np.isfinite(x))) for x in given if x is not None)
-
-
-def _count_zero_advantage(t: TokenSet) -> int:
-    nonzero = np.zeros(t.n_responses, dtype=bool)
-    nonzero[t.response[t.advantage != 0.0]] = True
-    return int(np.count_nonzero(~nonzero))
