@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import arms
+import figures
+import influence
+import law
 import markdown_tables
 import methods
 import pandas as pd
@@ -21,6 +25,10 @@ from entropylab.lab.training import StepResult, train
 from entropylab.lab.warmup import load_start
 from entropylab.record.reader import open_run
 
+STUDY = Path(methods.__file__).parent
+TABLES = STUDY / "tables"
+PAGES = [STUDY / "README.md", STUDY.parents[1] / "README.md"]
+
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -31,18 +39,48 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_tables_of_the_methods_are_those_of_the_results(elsewhere: Path) -> None:
-    tables = Path(methods.__file__).parent / "tables"
     frames = [pd.read_parquet(path) for path in (stored.SCORES, stored.CURVES, stored.STARTS_FILE)]
     for regime in (regime.name for regime in arms.METHOD_REGIMES):
         own = [frame[frame["regime"] == regime] for frame in frames]
         if len(own[0]):
             methods.write(regime, *own)
             name = f"methods-{regime}.md"
-            assert (elsewhere / name).read_text() == (tables / name).read_text()
+            assert (elsewhere / name).read_text() == (TABLES / name).read_text()
+
+
+def test_the_comparisons_named_in_advance_are_those_of_the_results() -> None:
+    assert methods.primary(pd.read_parquet(stored.SCORES)) in (TABLES / "primary.md").read_text()
+
+
+def test_the_table_of_the_influence_is_that_of_the_results() -> None:
+    text = (TABLES / "influence.md").read_text()
+    assert all(part in text for part in influence.pages(pd.read_parquet(influence.INFLUENCE)))
+
+
+def test_the_tables_of_the_law_are_those_of_the_results() -> None:
+    assert law.forecast_table(law.sized_runs()) in (TABLES / "law.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "page", [STUDY / "README.md", STUDY.parents[1] / "README.md"], ids=["study", "front"]
+)
+def test_the_differences_on_a_page_stand_in_a_table(page: Path) -> None:
+    tables = "\n".join(path.read_text() for path in TABLES.glob("*.md"))
+    found = re.findall(r"[+-]\d\.\d{3} \[[^\]]*\]", page.read_text())
+    assert [text for text in found if text not in tables] == []
+
+
+def test_every_picture_is_drawn_from_the_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(figures, "OUT", tmp_path)
+    figures.main()
+    for path in (STUDY / "pictures").iterdir():
+        assert (tmp_path / path.name).read_text() == path.read_text(), (
+            f"{path.name}: python docs/study/figures.py"
+        )
 
 
 def test_the_table_of_the_tails_is_that_of_the_results() -> None:
-    text = (Path(methods.__file__).parent / "tables" / "tails.md").read_text()
+    text = (TABLES / "tails.md").read_text()
     found = pd.read_parquet(tails.TAILS)
     assert tails.table(found, "A") in text
 
