@@ -33,15 +33,16 @@ EXPERIMENT = (
 
 @dataclass(frozen=True, eq=False)
 class ProxyAudit:
-    """What `audit_proxies` found, averaged over the token sets (step, update) with influence.
+    """What `audit_proxies` found over the token sets (step, update) with influence.
 
     `proxies`: one row a quantity, and one for what the control chose, each figure with its interval:
     ``spearman`` with the influence; of the ``fraction`` of tokens that it takes to lower the entropy most:
     ``overlap`` with those that do, ``capture`` of their total effect, the share that ``raises`` it, and the
-    share of all lowering effect ``saved`` by leaving them out, to first order. `quadrants`: shares of those
-    that lower it most and of those of highest covariance. `by_step`: as `proxies`, of each step alone.
-    `groups`: the same in thirds of the training, quadrants and bins of entropy. Intervals: jackknife over
-    blocks of prompts, at `level`.
+    share of all lowering effect ``saved`` by leaving them out, to first order. The correlation is the mean
+    over the sets, the others are quotients of sums over them, in which each set counts alike. `quadrants`:
+    shares of those that lower it most and of those of highest covariance. `by_step`: as `proxies`, of each
+    step alone. `groups`: the same in thirds of the training, quadrants and bins of entropy. Intervals:
+    jackknife over blocks of prompts, at `level`.
     """
 
     run: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -93,31 +93,59 @@ def ranked_figures(influence: Floats, predictions: Floats, fraction: float) -> F
 
     influence: nats [n]; predictions: [quantity, n], see `predictions_of`. NaN for fewer than two tokens.
     """
-    found = np.full((len(predictions), len(FIGURES)), np.nan)
+    return pooled([ranked_parts(influence, predictions, fraction)])
+
+
+def pooled(parts: Sequence[Floats]) -> Floats:
+    """Figures over several token sets: sums of the numerators over sums of the denominators, [..., 2] each.
+
+    Effects are in units of the sum of absolute effects of their set: so each set counts alike, whatever the
+    size of its update, and no quotient of a set in which hardly anything lowers the entropy stands out. NaN
+    where no set has the figure.
+    """
+    stacked = np.stack(parts)
+    known = np.isfinite(stacked).all(axis=-1, keepdims=True)
+    over, under = np.moveaxis(np.where(known, stacked, 0.0).sum(axis=0), -1, 0)
+    return np.divide(over, under, out=np.full(over.shape, np.nan), where=under != 0)
+
+
+def ranked_parts(influence: Floats, predictions: Floats, fraction: float) -> Floats:
+    """Numerators and denominators [quantity, figure, 2] of `ranked_figures` in one token set."""
+    found = np.full((len(predictions), len(FIGURES), 2), np.nan)
     ranked = np.isfinite(predictions).all(axis=1)
     if len(influence) > 1 and ranked.any():
         known = predictions[ranked]
         order = np.argsort(known, axis=1, kind="stable")[:, : top_count(fraction, len(influence))]
         found[ranked] = [_chosen(influence, row) for row in order]
-        found[ranked, 0] = _correlations(rankdata(known, axis=1), rankdata(influence))
+        found[ranked, 0, 0] = _correlations(rankdata(known, axis=1), rankdata(influence))
+        found[ranked, 0, 1] = 1.0
     return found
 
 
-def chosen_figures(influence: Floats, chosen: NDArray[np.bool_]) -> Floats:
-    """Figures [figure] of some tokens against as many that lower the entropy most; they have no ranking."""
+def chosen_parts(influence: Floats, chosen: NDArray[np.bool_]) -> Floats:
+    """Numerators and denominators [figure, 2] of some tokens against as many that lower the entropy most."""
     return _chosen(influence, np.flatnonzero(chosen))
 
 
 def _chosen(influence: Floats, places: NDArray[np.intp]) -> Floats:
+    """Rows as FIGURES; the first, a ranking, is not told of tokens."""
     if not len(places):
-        return np.full(len(FIGURES), np.nan)
-    best = lowest(influence, len(places))
-    taken, most = influence[places], influence[best].sum()
-    lowering = -np.minimum(influence, 0.0).sum()
-    overlap = len(np.intersect1d(places, best, assume_unique=True)) / len(places)
-    capture = taken.sum() / most if most < 0 else np.nan
-    saved = -taken.sum() / lowering if lowering > 0 else np.nan
-    return np.array([np.nan, overlap, capture, (taken > 0).mean(), saved])
+        return np.full((len(FIGURES), 2), np.nan)
+    k = len(places)
+    best = lowest(influence, k)
+    unit = np.abs(influence).sum()
+    effects = influence / unit if unit > 0 else influence
+    taken, most = effects[places], effects[best].sum()
+    lowering = np.minimum(effects, 0.0).sum()
+    return np.array(
+        [
+            [np.nan, np.nan],
+            [len(np.intersect1d(places, best, assume_unique=True)), k],
+            [taken.sum(), most if most < 0 else np.nan],
+            [(taken > 0).sum(), k],
+            [taken.sum(), lowering if lowering < 0 else np.nan],
+        ]
+    )
 
 
 def lowest(values: Floats, k: int) -> NDArray[np.intp]:

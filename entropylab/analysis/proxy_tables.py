@@ -1,4 +1,4 @@
-"""Tables of an audit of proxies: means over token sets, intervals by prompts, quadrants and groups."""
+"""Tables of an audit of proxies: figures over token sets, intervals by prompts, quadrants and groups."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from .proxy_rankings import (
     CONTROL,
     FIGURES,
     PREDICTIONS,
-    chosen_figures,
+    chosen_parts,
     lowest,
+    pooled,
     predictions_of,
-    ranked_figures,
+    ranked_parts,
 )
 
 BLOCKS = 20
@@ -33,9 +34,9 @@ ROWS = (*PREDICTIONS, CONTROL)
 
 @dataclass(frozen=True)
 class SetFigures:
-    """One token set: the figures [row, figure] of its tokens, and without each block of its prompts.
+    """One token set: parts [row, figure, 2] of the figures of its tokens, and without each block of prompts.
 
-    `whole`: rows as ROWS; `without`: [block, row, figure].
+    `whole`: rows as ROWS, see `pooled`; `without`: [block, row, figure, 2].
     """
 
     step: int
@@ -55,8 +56,8 @@ def set_figures(tokens: pd.DataFrame, fraction: float) -> SetFigures:
     blocks = _blocks(tokens)
 
     def of(kept: NDArray[np.bool_]) -> Floats:
-        ranked = ranked_figures(influence[kept], predictions[:, kept], fraction)
-        return np.vstack([ranked, chosen_figures(influence[kept], selected[kept])])
+        ranked = ranked_parts(influence[kept], predictions[:, kept], fraction)
+        return np.concatenate([ranked, chosen_parts(influence[kept], selected[kept])[None]])
 
     without = np.stack([of(blocks != block) for block in range(int(blocks.max()) + 1)])
     whole = of(np.ones(len(tokens), dtype=bool))
@@ -71,15 +72,15 @@ def _blocks(tokens: pd.DataFrame) -> NDArray[np.intp]:
 
 
 def proxy_table(found: Sequence[SetFigures], level: float) -> pd.DataFrame:
-    """One row a quantity: the mean over the sets of each figure, its interval by a jackknife over prompts.
+    """One row a quantity: each figure over all sets (`pooled`), its interval by a jackknife over prompts.
 
     Quantities that no set can rank have no row.
     """
-    whole = _mean([one.whole for one in found])
+    whole = pooled([one.whole for one in found])
     count = max(len(one.without) for one in found)
     half = np.full_like(whole, np.nan)
     if count > 1:
-        without = np.stack([_mean([one.without_block(g) for one in found]) for g in range(count)])
+        without = np.stack([pooled([one.without_block(g) for one in found]) for g in range(count)])
         spread = np.sqrt((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
         half = student.ppf((1 + level) / 2, count - 1) * spread
     rows = pd.DataFrame({"proxy": ROWS} | dict(zip(FIGURES, whole.T, strict=True)))
@@ -87,15 +88,6 @@ def proxy_table(found: Sequence[SetFigures], level: float) -> pd.DataFrame:
         rows[f"{name}_low"] = np.clip(whole[:, i] - half[:, i], *bounds)
         rows[f"{name}_high"] = np.clip(whole[:, i] + half[:, i], *bounds)
     return rows[np.isfinite(whole).any(axis=1)].reset_index(drop=True)
-
-
-def _mean(figures: Sequence[Floats]) -> Floats:
-    """Mean over the sets that have a figure."""
-    stacked = np.stack(figures)
-    known = np.isfinite(stacked)
-    counts = known.sum(axis=0)
-    sums = np.where(known, stacked, 0.0).sum(axis=0)
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 
 def step_table(found: Sequence[SetFigures], level: float) -> pd.DataFrame:

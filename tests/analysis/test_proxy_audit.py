@@ -14,8 +14,9 @@ from entropylab.analysis.proxy_audit import CAUTION, CONTROL, ProxyAudit
 from entropylab.analysis.proxy_rankings import (
     FIGURES,
     PREDICTIONS,
-    chosen_figures,
+    chosen_parts,
     influence_steps,
+    pooled,
     predictions_of,
     ranked_figures,
 )
@@ -74,11 +75,22 @@ def test_chance_captures_nothing_on_average(tmp_path):
 def test_figures_by_hand():
     influence = np.array([-5.0, -3.0, 2.0, -1.0, 0.0, 1.0])
     chosen = np.array([True, False, True, False, False, False])
-    found = dict(zip(FIGURES, chosen_figures(influence, chosen), strict=True))
+    found = dict(zip(FIGURES, pooled([chosen_parts(influence, chosen)]), strict=True))
     assert found["overlap"] == 0.5
     assert found["capture"] == pytest.approx(-3 / -8)
     assert found["raises"] == 0.5
     assert found["saved"] == pytest.approx(3 / 9)
+
+
+def test_over_several_sets_each_counts_alike_and_no_small_effect_stands_out():
+    """The second set hardly lowers H, and its choice raises it by ten times as much: -10 as a quotient."""
+    first, second = np.array([-5.0, -3.0, 2.0, -1.0]), np.array([-0.001, 0.01, 0.0, 0.002])
+    chosen = np.array([False, True, False, False])
+    sets = [chosen_parts(x, chosen) for x in (first, 1e6 * second)]
+    found = dict(zip(FIGURES, pooled(sets), strict=True))
+    assert found["capture"] == pytest.approx((-3 / 11 + 10 / 13) / (-5 / 11 - 1 / 13))
+    assert found["saved"] == pytest.approx((3 / 11 - 10 / 13) / (9 / 11 + 1 / 13))
+    assert found["raises"] == found["overlap"] + 0.5 == 0.5
 
 
 def test_rank_correlation_is_spearmans():
