@@ -62,14 +62,15 @@ def table(found: pd.DataFrame, regime: str, part: str) -> str:
     """Every proxy of every arm, with intervals over the prompts."""
     own = found[(found["regime"] == regime) & (found["part"] == part)]
     rows = [
-        [row["arm"], row["proxy"], *(_cell(row, measure) for measure in MEASURES)]
+        [row["arm"], row["proxy"], *(cell(row, measure) for measure in MEASURES)]
         for arm in ARMS
         for _, row in own[own["arm"] == arm].iterrows()
     ]
     return markdown(["arm", "top 2 % by", "Spearman", "overlap", "capture", "raise H", "saved"], rows)
 
 
-def _cell(row: pd.Series, measure: str) -> str:
+def cell(row: pd.Series, measure: str) -> str:
+    """A figure of a row with its interval."""
     value, low, high = (row[name] for name in (measure, f"{measure}_low", f"{measure}_high"))
     if pd.isna(value):
         return ""
