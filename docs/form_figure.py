@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STEP, FRACTION = 100, 0.02
+STEP, FRACTION = 10, 0.01
 """The update that is drawn, and the fraction of its tokens; the paper's 0.02 % of it would be one token."""
 COLUMNS = ["step", "update", "sample_id", "position", "logprob", "covariance", "clipped"]
 LOG_RATIOS = np.linspace(-2.0, 2.0, 201)
