@@ -51,7 +51,9 @@ def draw_choices(tokens: pd.DataFrame, ax: Axes) -> None:
     for name, (mask, color, marker) in chosen.items():
         rows = tokens[mask]
         label = f"{name}: {len(rows)} of {len(tokens)}"
-        ax.plot(rows["logprob"], rows["covariance"], marker, color=color, markersize=4, label=label, mfc="none")
+        ax.plot(
+            rows["logprob"], rows["covariance"], marker, color=color, markersize=4, label=label, mfc="none"
+        )
     ax.set_title("Clip-Cov: which tokens")
     ax.set(xlabel="log π of the token (nats)", ylabel="covariance (nats × advantage)")
     ax.legend(loc="upper right")

@@ -10,8 +10,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mkdocs.structure.files import File
-
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
@@ -28,6 +26,8 @@ FENCE = re.compile(r"^(```.*?^```\s*$)", re.MULTILINE | re.DOTALL)
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what is shown, and every file outside docs/ that a page links to."""
+    from mkdocs.structure.files import File
+
     wanted = {f"{BELOW}{name}" for name in SHOWN}
     for file in files.documentation_pages():
         wanted |= {uri for uri in linked(file.content_string, file.src_uri) if uri.startswith(BELOW)}
