@@ -33,6 +33,8 @@ ROOMS: dict[str, tuple[str, str]] = {
 """Start of a module's path -> title and introduction of its page; the first that fits takes a name."""
 NAMES = {"losses.controls": "controls", "losses.heads": "heads", "record": "recorder"}
 """Pages that are not named after their room."""
+INNER = {"losses.controls": "apply|budget|choose_numpy|from_dict|key|scope|terms"}
+"""Members that a room's classes have for the other rooms alone, where the site's own list lacks some."""
 HEAD = "# {title}\n\n{text}\nImport the names of this page from the package: `import entropylab as el`.\n"
 
 
@@ -47,13 +49,19 @@ def pages() -> dict[str, str]:
     """File name -> page, a section a public name."""
     found: dict[str, list[str]] = {room: [] for room in ROOMS}
     for name, module in _PUBLIC.items():
-        found[room_of(module)].append(f"::: entropylab.{module}.{name}\n")
+        room = room_of(module)
+        found[room].append(f"::: entropylab.{module}.{name}\n{options(room)}")
     return {
         f"{NAMES.get(room, room)}.md": "\n".join(
             [HEAD.format(title=ROOMS[room][0], text=ROOMS[room][1]), *sections]
         )
         for room, sections in found.items()
     }
+
+
+def options(room: str) -> str:
+    """What a room's directives add to the options of the site."""
+    return f'    options:\n      filters: ["!^_", "!^({INNER[room]})$"]\n' if room in INNER else ""
 
 
 def room_of(module: str) -> str:
