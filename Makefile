@@ -6,11 +6,12 @@ VERL := .venv-verl
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(PIP_ARGS) -c constraints.txt
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all test-faults test-trl test-verl test-browser dashboard sample-logs certify pictures commands check format bench clean
+.PHONY: help demo test test-all test-faults test-trl test-verl test-browser dashboard sample-logs certify pictures commands pages docs check format bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -77,6 +78,20 @@ pictures: $(READY) ## draw the pictures of the docs from sample_logs/ (those of 
 
 commands: $(READY) ## write docs/commands.md from the help of every command
 	$(BIN)/python docs/commands.py
+
+pages: commands ## write every generated page of the reference: commands, methods, columns, API, benchmarks
+	$(BIN)/python docs/generate/method_page.py
+	$(BIN)/python docs/generate/column_page.py
+	$(BIN)/python docs/generate/api_pages.py
+	$(BIN)/python docs/generate/benchmark_page.py
+
+$(DOCS): $(CORE)
+	$(INSTALL) -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS) ## build the docs site into build/site, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	$(BIN)/python docs/check_site.py build/site
 
 check: $(READY) ## format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .

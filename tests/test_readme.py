@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from page_blocks import commands, snippets
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
@@ -18,10 +19,8 @@ from entropylab import Run
 from entropylab.cli.main import app
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
-SNIPPETS = [text for language, text in BLOCKS if language == "python"]
-COMMANDS = [line for language, text in BLOCKS if not language for line in text.strip().splitlines()]
+SNIPPETS = snippets(ROOT / "README.md")
+COMMANDS = commands(ROOT / "README.md")
 RUN_BY_CI = {
     "make demo",
     "make test",
