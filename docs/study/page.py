@@ -1,4 +1,4 @@
-"""The page of the study, README.md, from README.template.md and the results: ``python docs/study/page.py``.
+"""The page of the study and its table on the front page, from their templates: ``python docs/study/page.py``.
 
 A field ``{{less | A | clip_cov | pass@8}}`` of the template names a number of the results.
 """
@@ -18,8 +18,11 @@ import tails
 from paired import Difference
 from stored import CURVES, RUN, SCORES, STARTS_FILE, TIMES
 
-PAGE = Path(__file__).parent / "README.md"
-TEMPLATE = Path(__file__).parent / "README.template.md"
+STUDY = Path(__file__).parent
+PAGE, TEMPLATE = STUDY / "README.md", STUDY / "README.template.md"
+FRONT, FRONT_TABLE = STUDY.parents[1] / "README.md", STUDY / "front.template.md"
+MARKED = re.compile(r"(?<=docs/study/page.py -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
+"""Of the front page, what lies between two comments."""
 FIELD = re.compile(r"\{\{([^}]*)\}\}")
 
 
@@ -119,9 +122,17 @@ def render(text: str) -> str:
     return FIELD.sub(fill, text)
 
 
+def pages() -> dict[Path, str]:
+    """Both pages as the results have them."""
+    table = render(FRONT_TABLE.read_text())
+    front = MARKED.sub(lambda match: table, FRONT.read_text())
+    return {PAGE: render(TEMPLATE.read_text()), FRONT: front}
+
+
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(render(TEMPLATE.read_text()))
+    """Write the pages."""
+    for path, text in pages().items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import influence
 import law
 import markdown_tables
 import methods
+import page
 import pandas as pd
 import pytest
 import runner
@@ -27,7 +27,6 @@ from entropylab.record.reader import open_run
 
 STUDY = Path(methods.__file__).parent
 TABLES = STUDY / "tables"
-PAGES = [STUDY / "README.md", STUDY.parents[1] / "README.md"]
 
 
 @pytest.fixture
@@ -61,13 +60,9 @@ def test_the_tables_of_the_law_are_those_of_the_results() -> None:
     assert law.forecast_table(law.sized_runs()) in (TABLES / "law.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "page", [STUDY / "README.md", STUDY.parents[1] / "README.md"], ids=["study", "front"]
-)
-def test_the_differences_on_a_page_stand_in_a_table(page: Path) -> None:
-    tables = "\n".join(path.read_text() for path in TABLES.glob("*.md"))
-    found = re.findall(r"[+-]\d\.\d{3} \[[^\]]*\]", page.read_text())
-    assert [text for text in found if text not in tables] == []
+def test_the_pages_are_those_of_the_templates_and_the_results() -> None:
+    for path, text in page.pages().items():
+        assert path.read_text() == text, "python docs/study/page.py"
 
 
 def test_every_picture_is_drawn_from_the_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
