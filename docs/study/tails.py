@@ -27,17 +27,13 @@ PARTS = {"first third": (0.0, 1 / 3), "last third": (2 / 3, 1.0)}
 
 
 def scan() -> None:
-    """Analyse the runs that are finished and add them to the results."""
-    rows = [
-        row
-        for jobs in JOBS.values()
-        for job in jobs()
-        if job.is_done
-        for method in job.methods()
-        for row in _of_run(job, method.label)
-    ]
-    if rows:
-        add(pd.DataFrame(rows), TAILS, [*RUN, "part"])
+    """Analyse the finished runs that are not yet among the results, and add them."""
+    stored = set(pd.read_parquet(TAILS)[RUN].itertuples(index=False, name=None)) if TAILS.exists() else set()
+    for jobs in JOBS.values():
+        for job in jobs():
+            for method in job.methods() if job.is_done else ():
+                if (job.regime, job.warm_up, job.seed, method.label) not in stored:
+                    add(pd.DataFrame(_of_run(job, method.label)), TAILS, [*RUN, "part"])
 
 
 def _of_run(job: Job, label: str) -> Iterator[dict[str, object]]:
