@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,9 @@ def test_all_gives_the_demo(environment) -> None:
 
 
 def test_trl_gives_attach(environment) -> None:
-    ours = environment("trl", TORCH)
-    script = ROOT / "docs" / "tutorials" / "control_a_trl_run.py"
-    assert "Clip-Cov" in ours.output("python", script, "--steps", "2")
+    page = (ROOT / "docs" / "tutorials" / "control-a-trl-run.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert "clip_cov" in environment("trl", TORCH).output("python", "-c", "\n".join(blocks))
 
 
 def test_verl_is_found_by_its_entry_point_name(environment) -> None:
