@@ -18,6 +18,8 @@ def outside() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
     if "PIP_FIND_LINKS" in kept:
         kept.setdefault("UV_FIND_LINKS", kept["PIP_FIND_LINKS"])
+    pyenv = sorted(map(str, Path.home().glob(".pyenv/versions/3.*/bin")))
+    kept["PATH"] = os.pathsep.join([kept.get("PATH", ""), *pyenv])
     return kept | {"PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
 
 
@@ -28,6 +30,14 @@ def uv(*arguments: str | Path) -> str:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
     return done.stdout
+
+
+def has_python(version: str) -> bool:
+    """Whether this machine has such an interpreter; none is fetched."""
+    try:
+        return bool(uv("python", "find", "--no-python-downloads", version))
+    except RuntimeError:
+        return False
 
 
 class Environment:

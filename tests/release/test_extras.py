@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -52,10 +53,12 @@ def test_app_gives_the_report(environment, runs: Path) -> None:
     assert "<svg" in (ours.place / "report.html").read_text()
 
 
-def test_all_gives_the_demo(environment) -> None:
+def test_all_gives_the_losses_and_the_dashboard(environment) -> None:
     ours = environment("all", TORCH)
-    ours.output("entropylab", "demo", "--out", "demo", "--steps", "3")
-    assert (ours.place / "demo" / "report.html").is_file()
+    assert "3 selected" in ours.output("python", "-c", TRAIN)
+    checks = json.loads(ours.output("entropylab", "doctor", "--json", codes=(0, 1)))["checks"]
+    fine = {check["name"] for check in checks if check["fine"]}
+    assert {"torch", "streamlit", "dashboard"} <= fine
 
 
 def test_trl_gives_attach(environment) -> None:
