@@ -3,6 +3,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
 VERL := .venv-verl
+RELEASE := .venv-release
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 READY := $(VENV)/.ready
@@ -11,7 +12,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all test-faults test-trl test-verl test-browser dashboard sample-logs certify pictures commands pages docs check format bench clean
+.PHONY: help demo test test-all test-faults test-trl test-verl test-release test-browser dashboard sample-logs certify \
+	pictures commands pages docs check format bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,10 +33,10 @@ demo: $(CORE) ## train baseline, Clip-Cov and KL-Cov in minutes, then compare th
 	$(BIN)/entropylab demo --out runs/demo
 
 test: $(READY) ## run the quick tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda and not long"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda and not long and not release"
 
 test-all: $(READY) ## run every test: the long ones and every variant of the others too
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda and not release"
 
 test-faults: $(READY) ## kill, fill, flip and cut the recorder hundreds of times (minutes)
 	$(BIN)/python -m pytest tests/faults -n 2 -m "faults or not faults"
@@ -56,6 +58,15 @@ $(VERL)/.ready: pyproject.toml
 		rich typer pytest
 	$(VERL)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps \
 		verl==0.9.1 TransferQueue==0.1.11 -e .
+	@touch $@
+
+test-release: $(RELEASE)/.ready ## build wheel and sdist, install them into empty environments and test them there
+	$(RELEASE)/bin/python -m pytest tests/release -m release --confcutdir tests/release -p no:cacheprovider
+
+$(RELEASE)/.ready: Makefile
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) pytest==9.2.0 mypy==2.4.1 \
+		build==1.6.1 hatchling==1.33.0 uv==0.13.9 'pyright[nodejs]==1.1.414'
 	@touch $@
 
 test-browser: $(READY) ## run the tests that need Chromium
@@ -107,4 +118,4 @@ bench: $(READY) ## run the benchmarks
 	$(BIN)/python benchmarks/run_all.py
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) $(VERL) runs build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VERL) $(RELEASE) runs build dist .pytest_cache .mypy_cache .ruff_cache

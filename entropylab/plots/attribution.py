@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from .backend import FuncFormatter, MaxNLocator
 from .figure import MUTED, WIDE, look, new_figure, placeholder
 from .style import BLUE, LIGHT, VERMILLION
 from .text import shorten

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
+from .backend import LinearSegmentedColormap, to_rgb
 from .figure import INK, MUTED, band, look, new_figure
 from .style import GHOST, LINE_WIDTH, NEUTRAL, SKY, Style
 
