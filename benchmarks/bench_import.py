@@ -57,7 +57,7 @@ def main() -> None:
         }
         for name in own
     }
-    keep("import", {"rounds": ROUNDS, "bare_interpreter_cpu_ms": round(1000 * median["bare"], 1), **figures})
+    keep("imports", {"rounds": ROUNDS, "bare_interpreter_cpu_ms": round(1000 * median["bare"], 1), **figures})
 
 
 if __name__ == "__main__":

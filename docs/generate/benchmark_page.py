@@ -110,6 +110,12 @@ SECTIONS: dict[str, tuple[str, str, str]] = {
         "of the loss) of the same batch, both gradients that it needs included.",
         "python benchmarks/bench_influence.py",
     ),
+    "imports": (
+        "Importing",
+        "What an import takes beyond the bare interpreter, beside `import numpy`: the package, the settings "
+        "of every method, the command line, and the first `open_run`.",
+        "python benchmarks/bench_import.py",
+    ),
 }
 """Name of a result -> title, what is measured beside what, command."""
 FACTS = {

@@ -198,6 +198,16 @@ def influence(result: Result) -> str:
     return table((f"parameters, {result['tokens']} tokens", *routes), rows, right=1)
 
 
+def imports(result: Result) -> str:
+    """CPU time and modules of each import."""
+    rows = [
+        (name, f"{found['cpu_ms']:.0f}", f"{found['ratio_to_numpy']:.2f}", str(found["modules"]))
+        for name, found in result.items()
+        if isinstance(found, dict)
+    ]
+    return table(("import", "CPU ms", "over numpy", "modules"), rows, right=3)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     found.__name__: found
     for found in (
@@ -214,6 +224,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
         curve,
         power_law,
         influence,
+        imports,
     )
 }
 """Name of a result -> its table."""
