@@ -84,10 +84,23 @@ def _tail(regime: str, arm: str, part: str, name: str) -> str:
     return f"{value:.2f}" if name.startswith("ratio") else f"{value:.0%}"
 
 
+@cache
+def _sized_runs() -> list[law.SizedRun]:
+    return law.sized_runs()
+
+
 def _forecast(way: str, name: str) -> str:
     """Mean RMSE of a forecast over the runs of the law."""
-    found = [errors[name] for run in law.sized_runs() for key, errors in law.forecasts(run) if key == way]
+    found = [errors[name] for run in _sized_runs() for key, errors in law.forecasts(run) if key == way]
     return f"{sum(found) / len(found):.3f}"
+
+
+def _law(what: str) -> str:
+    """Of the runs of the law: how many there are, or how many ceilings have no interval."""
+    runs = _sized_runs()
+    if what == "runs":
+        return str(len(runs))
+    return str(sum(run.fit.intervals["ceiling"] is None for run in runs))
 
 
 def _hours() -> str:
@@ -107,6 +120,7 @@ FIELDS: dict[str, Callable[..., str]] = {
     "influence": _influence,
     "tail": _tail,
     "forecast": _forecast,
+    "law": _law,
     "hours": _hours,
     "runs": _runs,
 }

@@ -56,6 +56,7 @@ def test_the_table_of_the_influence_is_that_of_the_results() -> None:
     assert all(part in text for part in influence.pages(pd.read_parquet(influence.INFLUENCE)))
 
 
+@pytest.mark.long
 def test_the_tables_of_the_law_are_those_of_the_results() -> None:
     assert law.forecast_table(law.sized_runs()) in (TABLES / "law.md").read_text()
 
@@ -65,6 +66,7 @@ def test_the_pages_are_those_of_the_templates_and_the_results() -> None:
         assert path.read_text() == text, "python docs/study/page.py"
 
 
+@pytest.mark.long
 def test_every_picture_is_drawn_from_the_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(figures, "OUT", tmp_path)
     figures.main()
