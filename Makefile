@@ -12,8 +12,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all test-faults test-trl test-verl test-release test-browser dashboard sample-logs certify \
-	pictures commands pages docs check format bench clean
+.PHONY: help demo test test-all test-faults test-trl test-verl test-release test-wheel test-browser dashboard sample-logs \
+	certify pictures commands pages docs check format bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -60,13 +60,21 @@ $(VERL)/.ready: pyproject.toml
 		verl==0.9.1 TransferQueue==0.1.11 -e .
 	@touch $@
 
-test-release: $(RELEASE)/.ready ## build wheel and sdist, install them into empty environments and test them there
-	$(RELEASE)/bin/python -m pytest tests/release -m release --confcutdir tests/release -p no:cacheprovider
+test-release: $(RELEASE)/.typing ## install wheel and sdist into empty environments and test them there (tens of minutes)
+	$(RELEASE)/bin/python -m pytest tests/release -m release --confcutdir tests/release -p no:cacheprovider -rA
+
+test-wheel: $(RELEASE)/.ready ## the first minute of it: what is in the wheel, and its core in an empty environment
+	$(RELEASE)/bin/python -m pytest tests/release -m wheel --confcutdir tests/release -p no:cacheprovider
 
 $(RELEASE)/.ready: Makefile
 	$(PYTHON) -m venv $(RELEASE)
-	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) pytest==9.2.0 mypy==2.4.1 \
-		build==1.6.1 hatchling==1.33.0 uv==0.13.9 'pyright[nodejs]==1.1.414'
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
+		pytest==9.2.0 build==1.6.1 hatchling==1.33.0 uv==0.13.9
+	@touch $@
+
+$(RELEASE)/.typing: $(RELEASE)/.ready
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
+		mypy==2.4.1 'pyright[nodejs]==1.1.414'
 	@touch $@
 
 test-browser: $(READY) ## run the tests that need Chromium

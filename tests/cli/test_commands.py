@@ -276,6 +276,15 @@ def test_importing_the_command_line_loads_nothing_heavy():
     assert not loaded("import entropylab.cli.main") & (HEAVY | {"pandas", "scipy", "pyarrow"})
 
 
+def test_the_help_of_every_command_loads_nothing_heavy():
+    calls = [["--help"], *([name, "--help"] for name in COMMANDS)]
+    code = (
+        "from typer.testing import CliRunner; from entropylab.cli.main import app\n"
+        f"for call in {calls!r}: assert CliRunner().invoke(app, call).exit_code == 0"
+    )
+    assert not loaded(code) & (HEAVY | {"pandas", "scipy", "pyarrow"})
+
+
 def test_fit_tails_who_and_compare_never_load_torch_or_matplotlib(runs):
     paths = {name: str(runs if name == "compare" else runs / "baseline" / "s0") for name in READING}
     call = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from environments import ROOT
 
-pytestmark = pytest.mark.release
+pytestmark = [pytest.mark.release, pytest.mark.wheel]
 MIB = 2**20
 
 

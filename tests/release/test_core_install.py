@@ -33,6 +33,7 @@ except el.EntropylabError as error:
 """
 
 
+@pytest.mark.wheel
 def test_a_run_is_opened_fitted_tested_and_compared(environment, runs: Path) -> None:
     said = environment().output("python", "-c", USE, runs)
     assert "400 steps []" in said
@@ -50,6 +51,7 @@ def test_runs_are_compared_on_the_command_line(environment, runs: Path) -> None:
     assert "clip_cov" in environment().output("entropylab", "compare", runs, "--json")
 
 
+@pytest.mark.wheel
 def test_a_loss_without_torch_names_the_extra(environment) -> None:
     said = environment().output("python", "-c", LOSS)
     assert said.startswith("MissingExtraError")
@@ -76,6 +78,7 @@ def test_a_command_without_its_extra_names_it(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.wheel
 def test_the_environment_sees_nothing_of_the_checkout(environment) -> None:
     said = environment().output("python", "-c", "import sys; print(*sys.path, sep='\\n')")
     assert str(ROOT) not in said
