@@ -6,29 +6,15 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from ..errors import InvalidInputError, UnknownNameError
-from .controls.adaptive_entropy import AdaptiveEntropyBonus
-from .controls.clip_cov import ClipCov
-from .controls.entropic import EntroPIC
-from .controls.entropy_advantage import EntropyAdvantage
-from .controls.entropy_bonus import EntropyBonus
-from .controls.forking_tokens import ForkingTokens
-from .controls.kl_cov import KLCov
-from .controls.kl_penalty import KLPenalty
-from .controls.lp_reg import LpReg
-from .controls.quantile_baseline import QuantileBaseline
-from .controls.random_clip import RandomClip
-from .controls.sample_weight import SampleWeight
-from .controls.steer import STEER
-from .controls.target_clip_cov import TargetClipCov
-from .controls.target_kl_cov import TargetKLCov
-from .surrogates import BAPO, CISPO, GPPO, GSPO, REINFORCE, ImportanceSampling, PPOClip
+from .methods import METHODS
 
-_SURROGATES: tuple[type, ...] = (REINFORCE, ImportanceSampling, PPOClip, GSPO, CISPO, GPPO, BAPO)
-_CONTROLS: tuple[type, ...] = (
-    *(ClipCov, KLCov, EntropyBonus, KLPenalty, RandomClip, AdaptiveEntropyBonus, ForkingTokens),
-    *(EntropyAdvantage, STEER, EntroPIC, SampleWeight, LpReg, TargetClipCov, TargetKLCov),
-)
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in (*_SURROGATES, *_CONTROLS, QuantileBaseline)}
+_KINDS: dict[str, type] = {
+    type(setting).__name__: type(setting)
+    for row in METHODS.values()
+    for setting in (row.surrogate, row.control, row.advantages)
+    if setting is not None
+}
+"""Class of every setting by its name: those of the rows of ``METHODS``."""
 
 
 def to_dict(setting: Any) -> Any:
