@@ -61,6 +61,7 @@ def test_the_tables_of_the_law_are_those_of_the_results() -> None:
     assert law.forecast_table(law.sized_runs()) in (TABLES / "law.md").read_text()
 
 
+@pytest.mark.long
 def test_the_pages_are_those_of_the_templates_and_the_results() -> None:
     for path, text in page.pages().items():
         assert path.read_text() == text, "python docs/study/page.py"
