@@ -29,6 +29,23 @@ def metric_label(metric: str) -> str:
     return METRICS.get(metric, metric)
 
 
+def unit(metric: str) -> str:
+    """The unit of an evaluation metric; nothing where it is not known."""
+    if metric in METRICS or metric.startswith(("pass@", "accuracy")):
+        return "share of problems"
+    return "nats" if is_entropy(metric) else ""
+
+
+def is_entropy(metric: str) -> bool:
+    """Whether a metric is an entropy and so no performance."""
+    return "entropy" in metric.lower()
+
+
+def performances(metrics: Collection[str]) -> list[str]:
+    """`in_order` without the entropies."""
+    return in_order([metric for metric in metrics if not is_entropy(metric)])
+
+
 def in_order(metrics: Collection[str]) -> list[str]:
     """The known metrics first, in their order, then the others."""
     return [m for m in METRICS if m in metrics] + sorted(m for m in metrics if m not in METRICS)

@@ -67,7 +67,7 @@ Read = Callable[[Entry], pd.DataFrame]
 def found_in(entries: Sequence[Entry]) -> list[tuple[Quantity, dict[Entry, pd.DataFrame]]]:
     """Each quantity that some run has, with the series of the runs that have it."""
     held = {m for e in entries for m in run_data.validation_metrics(e)}
-    metrics = metric_names.in_order(held)[:MAX_METRICS]
+    metrics = metric_names.performances(held)[:MAX_METRICS]
     wanted: list[tuple[Quantity, Read]] = [(ENTROPY, _of_steps("entropy_token_mean"))]
     wanted += [_of_evaluations(metric) for metric in metrics] or [(REWARD, _of_steps("reward_mean"))]
     wanted += [(COVARIANCE, _of_steps("covariance_mean")), (SELECTED, _of_steps("selected_fraction"))]
@@ -126,5 +126,5 @@ def _of_steps(column: str) -> Read:
 def _of_evaluations(metric: str) -> tuple[Quantity, Read]:
     label = metric_names.metric_label(metric)
     name = f"{label[:1].upper()}{label[1:]}"
-    quantity = Quantity(name, "share of problems", tells=_METRIC_TELLS.get(metric, ""))
+    quantity = Quantity(name, metric_names.unit(metric), tells=_METRIC_TELLS.get(metric, ""))
     return quantity, lambda entry: run_data.evaluation_series(entry, metric)

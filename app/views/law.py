@@ -131,7 +131,7 @@ def _row(entry: Entry, metric: str, entropy: str) -> tuple[dict[str, object], li
 
 
 def _metric(entry: Entry, place: st.delta_generator.DeltaGenerator) -> str:
-    names = metric_names.in_order(run_data.validation_metrics(entry))
+    names = metric_names.performances(run_data.validation_metrics(entry))
     if not names:
         raise InsufficientDataError(
             "no evaluations on the split 'validation', so there is no performance to fit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import chart_look as look
+import metric_names
 import numpy as np
 import pandas as pd
 import pytest
@@ -209,3 +210,9 @@ def test_points_to_click_lie_on_the_lines_and_stay_out_of_the_download() -> None
     assert figure.data[1].mode == "markers"
     assert figure.data[1].y[-1] > 880
     assert look._csv(figure, None) == bare
+
+
+def test_an_entropy_that_a_trainer_evaluates_is_no_performance():
+    assert metric_names.performances(["entropy", "reward", "accuracy"]) == ["accuracy", "reward"]
+    units = [metric_names.unit(m) for m in ("entropy", "reward", "pass@8", "accuracy_greedy")]
+    assert units == ["nats", "", "share of problems", "share of problems"]
