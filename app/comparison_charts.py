@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import chart_look as look
+import metric_names
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,17 +14,6 @@ from numpy.typing import NDArray
 from entropylab.analysis.comparison import BASELINE, Comparison, paired_gaps
 from entropylab.plots.style import method_label, method_style
 
-SHOWN = {
-    "entropy_end": "Entropy H, nats",
-    "accuracy_end": "Accuracy (T=1)",
-    "accuracy_greedy_end": "Accuracy (greedy)",
-    "pass@8_end": "Pass@8",
-}
-MATCHED = {
-    "accuracy": "Accuracy (T=1)",
-    "accuracy_greedy": "Accuracy (greedy)",
-    "pass@8": "Pass@8",
-}
 ROW, FRAME = 34, 92
 BELOW = 0.22
 """How far the single pairs stand below their row."""
@@ -31,13 +21,14 @@ BELOW = 0.22
 
 def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
     """Method less baseline at the end of training, a row a method; without an interval where one run is all."""
-    rows = comparison.differences[comparison.differences["metric"] == metric].iloc[::-1]
-    figure = look.empty_figure(FRAME + ROW * len(rows), SHOWN[metric])
+    end = f"{metric}_end"
+    rows = comparison.differences[comparison.differences["metric"] == end].iloc[::-1]
+    figure = look.empty_figure(FRAME + ROW * len(rows), title(metric))
     figure.update_layout(hovermode="closest")
     runs = comparison.runs
     for y, row in enumerate(rows.itertuples()):
         style, label = method_style(row.method), method_label(row.method)
-        pairs = paired_gaps(runs[runs["method"] == row.method], runs[runs["method"] == BASELINE], metric)
+        pairs = paired_gaps(runs[runs["method"] == row.method], runs[runs["method"] == BASELINE], end)
         figure.add_trace(
             go.Scatter(
                 x=pairs,
@@ -75,7 +66,7 @@ def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
 def matched_figure(comparison: Comparison, metric: str) -> go.Figure:
     """Method less baseline at equal steps, tokens and entropy, a row each; thin bars also count the problems."""
     rows = comparison.matched[comparison.matched["metric"] == metric].dropna(subset=["difference"]).iloc[::-1]
-    figure = look.empty_figure(FRAME + ROW * max(len(rows), 1), MATCHED[metric])
+    figure = look.empty_figure(FRAME + ROW * max(len(rows), 1), title(metric))
     figure.update_layout(hovermode="closest")
     labels = [f"{method_label(row.method)}, equal {row.at}" for row in rows.itertuples()]
     for y, (row, label) in enumerate(zip(rows.itertuples(), labels, strict=True)):
@@ -113,13 +104,22 @@ def _on_rows(figure: go.Figure, labels: Sequence[str], values: NDArray) -> go.Fi
     return figure
 
 
+def title(metric: str) -> str:
+    """A compared metric above its panel or column."""
+    if metric == "entropy":
+        return "Entropy H, nats"
+    label = metric_names.metric_label(metric)
+    return label[0].upper() + label[1:]
+
+
 def end_table(comparison: Comparison) -> pd.DataFrame:
     """End values, a row a method: the mean over its runs, with its interval where there are several."""
     by_method = comparison.methods.set_index(["method", "metric"])
     rows = []
     for method in dict.fromkeys(comparison.methods["method"]):
         row = {"method": method_label(method), "runs": int(by_method.loc[method]["n_runs"].max())}
-        rows.append(row | {title: _cell(by_method.loc[(method, metric)]) for metric, title in SHOWN.items()})
+        ends = {title(name): _cell(by_method.loc[(method, f"{name}_end")]) for name in comparison.shown}
+        rows.append(row | ends)
     return pd.DataFrame(rows)
 
 

@@ -3,6 +3,7 @@
 A run folder of format 1::
 
     _run.json                                   identity, settings, software versions
+    vocabulary.parquet                          the text of each token id, where it was given
     tokens/step-000123/rank-0003-a1.parquet     one row a token
     responses/step-000123/rank-0003-a1.parquet  one row a response
     markers/step-000123/rank-0003-a1.json       written last: rows, files, exact summary of all tokens

@@ -9,7 +9,7 @@ import run_data
 import run_picker
 import streamlit as st
 from chart_look import draw
-from comparison_charts import MATCHED, SHOWN, differences_figure, end_table, matched_figure
+from comparison_charts import differences_figure, end_table, matched_figure
 from notices import in_words, say
 from run_picker import Picked
 from wording import percent
@@ -47,11 +47,16 @@ def differences(comparison: Comparison) -> None:
     level = percent(comparison.level)
     st.markdown("##### Less the baseline, at the end of training")
     st.caption(f"Dots: mean difference; bars: {level} interval over the seeds; ticks below: single pairs.")
-    for place, metric in zip(st.columns(len(SHOWN)), SHOWN, strict=True):
+    shown = comparison.shown
+    for place, metric in zip(st.columns(len(shown)), shown, strict=True):
         draw(differences_figure(comparison, metric), f"less_{metric}", place)
+    _, *performances = shown
     st.markdown("##### Less the baseline, where both have come equally far")
+    if not performances:
+        st.caption("No validation evaluation was recorded, so there is no performance to compare.")
+        return
     st.caption("Thick bars: over the seeds; thin bars: over seeds and problems.")
-    for place, metric in zip(st.columns(len(MATCHED)), MATCHED, strict=True):
+    for place, metric in zip(st.columns(len(performances)), performances, strict=True):
         draw(matched_figure(comparison, metric), f"matched_{metric}", place)
 
 
@@ -60,8 +65,8 @@ def ends(comparison: Comparison) -> None:
     st.markdown("##### End of training, by method")
     st.dataframe(end_table(comparison), hide_index=True)
     st.caption(
-        "Mean of the last 4 evaluations (of the last 10 steps for the entropy) over the runs, with its "
-        f"{percent(comparison.level)} interval over the seeds."
+        "Mean of the last 4 evaluations (of the last 10 steps for the entropy), the first not among them, "
+        f"over the runs, with its {percent(comparison.level)} interval over the seeds."
     )
     with st.expander("Every run"):
         st.dataframe(comparison.runs, hide_index=True, placeholder="–")

@@ -93,10 +93,13 @@ _STANDING = {
     "H left": _NUMBER(format="percent", help="Of the entropy of the first 10 steps"),
     "half-life": _NUMBER(format="%.0f", help="Steps in which the entropy halves at its present rate"),
     "gain used": _NUMBER(
-        format="percent", help="(exp(H start) - exp(H now)) / (exp(H start) - 1), by the law"
+        format="percent",
+        help="(exp(H start) - exp(H now)) / (exp(H start) - 1): by the law R = b - a exp(H), if it holds",
     ),
     "no advantage": _NUMBER(format="percent", help="Responses whose advantages are all 0, last 10 steps"),
-    "selected": _NUMBER(format="%.2g", help="Share of the tokens that the control acted on, last 10 steps"),
+    "selected": _NUMBER(
+        format="percent", help="Share of the tokens that the control acted on, last 10 steps"
+    ),
 }
 
 
@@ -125,7 +128,13 @@ def tiles(entry: Entry) -> None:
     ]
     found = run_data.health(entry)
     if found.gain_used is not None:
-        gain = Tile("Gain used", share(found.gain_used), ["of what the law allows down to H = 0"], (), color)
+        gain = Tile(
+            "Gain used",
+            share(found.gain_used),
+            ["of what the law, if it holds, allows down to H = 0"],
+            (),
+            color,
+        )
         shown.insert(1, gain)
     if shown:
         page_style.tiles(shown, heading=f"{entry.name} at its last step")

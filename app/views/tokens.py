@@ -90,7 +90,7 @@ def _also(responses: pd.DataFrame, tokens: pd.DataFrame) -> str:
     notes = []
     if responses["text"].isna().all() and tokens["token"].isna().all():
         notes.append(
-            "No text is recorded, so tokens show as ids: give record(texts=...), or config['vocabulary']."
+            "No text is recorded, so tokens show as ids: give Recorder(vocabulary=...) or record(texts=...)."
         )
     if tokens["sampling_weight"].notna().any():
         notes.append("The log holds a sample of the tokens: the text has gaps.")

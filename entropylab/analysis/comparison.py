@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from ..errors import InvalidInputError
 from ..record.reader import Run
 from .cluster_bootstrap import Floats
-from .comparison_figures import EVALUATIONS, METRICS, problems_of, run_figures
+from .comparison_figures import EVALUATIONS, compared_metrics, figure_names, problems_of, run_figures
 from .comparison_matched import AT, Curves, curves_of, matched_values
 from .jsonable import jsonable
 
@@ -23,20 +23,16 @@ if TYPE_CHECKING:
 BASELINE = "baseline"
 """Method label of the runs that others are compared with."""
 
-_SHOWN = {
-    "entropy_end": "entropy",
-    "accuracy_end": "accuracy at T=1",
-    "accuracy_greedy_end": "greedy accuracy",
-    "pass@8_end": "pass@8",
-}
+_IN_WORDS = {"accuracy": "accuracy at T=1", "accuracy_greedy": "greedy accuracy"}
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """What `compare_runs` found.
 
-    `runs`: one row a run: method, seed, and the figures of `METRICS` (accuracies are fractions; `_start` is
-    the first evaluation or step, `_end` the mean of the last 4 evaluations or 10 steps; entropy in nats).
+    `metrics`: the evaluations that are compared, accuracies at T=1 and greedy and pass@8 where a run has one.
+    `runs`: one row a run: method, seed, and its figures (accuracies are fractions; `_start` is the first
+    evaluation or step, `_end` the mean of the last 4 evaluations or 10 steps after it; entropy in nats).
     `methods`: one row a (method, metric): n_runs, mean, and its t interval over runs (NaN with one run).
     `differences`: one row a (method, metric): method less baseline; `pairs` runs are paired by seed and start
     (0: not paired, Welch interval). `matched`: the same for accuracies where both have trained equally many
@@ -51,32 +47,38 @@ class Comparison:
     matched: pd.DataFrame
     level: float = 0.95
     warnings: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = EVALUATIONS
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The entropy, and each of `metrics` that a run holds."""
+        held = [name for name in self.metrics if self.runs[f"{name}_end"].notna().any()]
+        return ("entropy", *held)
 
     def summary(self) -> str:
         """A line a method: differences from the baseline where there is one, end values otherwise."""
         compared = list(dict.fromkeys(self.differences["method"]))
         lines = [self._difference_line(name) for name in compared]
-        lines += [self._matched_line(name) for name in compared]
+        lines += [self._matched_line(name) for name in compared if len(self.shown) > 1]
         lines += [self._method_line(name) for name in dict.fromkeys(self.methods["method"])]
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
     def _difference_line(self, method: str) -> str:
         rows = self.differences[self.differences["method"] == method].set_index("metric")
-        parts = [f"{text} {_signed(rows.loc[key])}" for key, text in _SHOWN.items()]
+        parts = [f"{_IN_WORDS.get(m, m)} {_signed(rows.loc[f'{m}_end'])}" for m in self.shown]
         pairs = int(rows["pairs"].max())
         how = f"{pairs} pair{'s' * (pairs != 1)} of seeds" if pairs else "unpaired runs"
         return f"{method} less {BASELINE}, {how}: {', '.join(parts)}."
 
     def _matched_line(self, method: str) -> str:
-        rows = self.matched[(self.matched["method"] == method) & (self.matched["metric"] == "accuracy")]
-        parts = [
-            f"equal {row.at} ({row.x:.4g}) {_signed(pd.Series(row._asdict()))}" for row in rows.itertuples()
-        ]
-        return f"{method} less {BASELINE}, accuracy at T=1 at {', at '.join(parts)}."
+        metric = self.shown[1]
+        rows = self.matched[(self.matched["method"] == method) & (self.matched["metric"] == metric)]
+        parts = [f"equal {row.at} {_matched_gap(row)}" for row in rows.itertuples()]
+        return f"{method} less {BASELINE}, {_IN_WORDS.get(metric, metric)} at {', at '.join(parts)}."
 
     def _method_line(self, method: str) -> str:
         rows = self.methods[self.methods["method"] == method].set_index("metric")
-        parts = [f"{text} {_plain(rows.loc[key])}" for key, text in _SHOWN.items()]
+        parts = [f"{_IN_WORDS.get(m, m)} {_plain(rows.loc[f'{m}_end'])}" for m in self.shown]
         n = int(rows["n_runs"].max())
         return f"{method}, {n} run{'s' * (n != 1)}, end: {', '.join(parts)}."
 
@@ -100,37 +102,44 @@ def compare_runs(runs: Iterable[Run], *, level: float = 0.95) -> Comparison:
     if not 0 < level < 1:
         raise InvalidInputError(f"level is {level}; give a probability between 0 and 1, e.g. 0.95")
     runs = list(runs)
-    found = [run_figures(run) for run in runs]
-    if not found:
+    if not runs:
         raise InvalidInputError("no run to compare: give a list of runs, e.g. el.open_runs(path)")
+    metrics = compared_metrics(runs)
+    found = [run_figures(run, metrics) for run in runs]
     table = pd.DataFrame([row for row, _ in found])
-    table[list(METRICS)] = table[list(METRICS)].astype(np.float64)
+    names = list(figure_names(metrics))
+    table[names] = table[names].astype(np.float64)
     warnings = [note for _, notes in found for note in notes] + _table_warnings(table)
-    curves = [curves_of(run) for run in runs]
+    curves = [curves_of(run, metrics) for run in runs]
     sizes = [problems_of(run) for run in runs]
-    matched = _matched(table, curves, sizes, level)
     return Comparison(
-        table, _methods(table, level), _differences(table, level), matched, level, tuple(warnings)
+        runs=table,
+        methods=_methods(table, names, level),
+        differences=_differences(table, names, level),
+        matched=_matched(table, curves, sizes, level),
+        level=level,
+        warnings=tuple(warnings),
+        metrics=metrics,
     )
 
 
-def _methods(table: pd.DataFrame, level: float) -> pd.DataFrame:
+def _methods(table: pd.DataFrame, names: Sequence[str], level: float) -> pd.DataFrame:
     rows = []
     for method, group in table.groupby("method", sort=False):
-        for metric in METRICS:
+        for metric in names:
             values = group[metric].dropna().to_numpy()
             mean, low, high = mean_interval(values, level)
             rows.append((method, metric, len(values), mean, low, high))
     return pd.DataFrame(rows, columns=["method", "metric", "n_runs", "mean", "low", "high"])
 
 
-def _differences(table: pd.DataFrame, level: float) -> pd.DataFrame:
+def _differences(table: pd.DataFrame, names: Sequence[str], level: float) -> pd.DataFrame:
     rows = []
     base = table[table["method"] == BASELINE]
     for method, group in table[table["method"] != BASELINE].groupby("method", sort=False):
         if base.empty:
             break
-        for metric in METRICS:
+        for metric in names:
             rows.append((method, metric, *_difference(group, base, metric, level)))
     return pd.DataFrame(rows, columns=["method", "metric", "pairs", "difference", "low", "high"])
 
@@ -148,7 +157,7 @@ def _matched(
         for at in AT:
             x, values = matched_values([curves[i] for i in chosen], table[both], at)
             group, other = (values[values["method"] == name] for name in (method, BASELINE))
-            for metric in EVALUATIONS:
+            for metric in curves[0].metrics:
                 pairs, gap, low, high = _difference(group, other, metric, level)
                 means = (group[metric].mean(), other[metric].mean())
                 freedom = (pairs or min(len(group), len(other))) - 1
@@ -260,6 +269,12 @@ def _plain(row: pd.Series) -> str:
 
 def _signed(row: pd.Series) -> str:
     return _missing(row["difference"]) or f"{row['difference']:+.3f}{_interval(row, '+')}"
+
+
+def _matched_gap(row: Any) -> str:
+    if not np.isfinite(row.x):
+        return "missing (no place that all reached)"
+    return f"({row.x:.4g}) {_signed(pd.Series(row._asdict()))}"
 
 
 def _missing(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,49 @@ from ..record.reader import Run
 EVALUATIONS = ("accuracy", "accuracy_greedy", "pass@8")
 """Metrics of the split "validation": at temperature 1, greedy, and any of 8 samples right."""
 
-FIGURES = (*(f"{name}_{when}" for name in (*EVALUATIONS, "entropy") for when in ("start", "end")),)
-"""Figures with a start and an end; entropy in nats, the mean over tokens."""
+LABELS = {
+    "entropy": "entropy H (nats)",
+    "accuracy": "accuracy, T = 1",
+    "accuracy_greedy": "accuracy, greedy",
+    "pass@8": "pass@8",
+}
+"""What is compared -> its name in a table or on an axis; other metrics go by their own."""
 
-METRICS = (*FIGURES, "selected_share", "covariance_mean")
-"""All figures of a run: `FIGURES`, share of tokens selected, mean covariance over all tokens and steps."""
+
+def figure_names(metrics: Sequence[str] = EVALUATIONS) -> tuple[str, ...]:
+    """The figures of a run with those evaluations.
+
+    `_start` and `_end` of each and of the entropy (nats, mean over tokens); the share of tokens selected;
+    the mean covariance over all tokens and steps.
+    """
+    pairs = (f"{name}_{when}" for name in (*metrics, "entropy") for when in ("start", "end"))
+    return (*pairs, "selected_share", "covariance_mean")
+
+
+METRICS = figure_names()
+"""The figures of runs that are evaluated by `EVALUATIONS`."""
 
 LAST_EVALUATIONS = 4
 LAST_STEPS = 10
 
 
-def run_figures(run: Run) -> tuple[dict[str, Any], list[str]]:
+MOST_OTHERS = 3
+"""Other metrics that are compared where none of `EVALUATIONS` was recorded."""
+
+
+def compared_metrics(runs: Iterable[Run]) -> tuple[str, ...]:
+    """`EVALUATIONS` where a run holds one of them, else the validation metrics that most runs hold.
+
+    Of those, 3 at the most, entropies left out; `EVALUATIONS` too where there is none.
+    """
+    held = [name for run in runs for name in _validation(run)["metric"].unique()]
+    counts = {name: held.count(name) for name in dict.fromkeys(held) if "entropy" not in name.lower()}
+    if not counts or not counts.keys().isdisjoint(EVALUATIONS):
+        return EVALUATIONS
+    return tuple(sorted(counts, key=lambda name: (-counts[name], name))[:MOST_OTHERS])
+
+
+def run_figures(run: Run, metrics: Sequence[str] = EVALUATIONS) -> tuple[dict[str, Any], list[str]]:
     """One row of `Comparison.runs`, missing values as NaN, and the warnings about this run."""
     steps, evaluations = run.steps(), run.evaluations()
     row: dict[str, Any] = {
@@ -32,35 +65,44 @@ def run_figures(run: Run) -> tuple[dict[str, Any], list[str]]:
         "start": run.config.get("start"),
         "last_step": int(steps["step"].max()) if len(steps) else None,
     }
-    for name in EVALUATIONS:
+    for name in metrics:
         row |= _evaluation(evaluations, name)
     row |= _entropy(steps) | {"selected_share": _selected_share(steps), "covariance_mean": _covariance(steps)}
-    return row, _warnings(run, row, evaluations)
+    return row, _warnings(run, row, metrics)
 
 
 def problems_of(run: Run) -> float:
     """The fewest problems behind a validation accuracy; NaN where no number was recorded."""
-    evaluations = run.evaluations()
-    numbers = evaluations.loc[evaluations["split"] == "validation", "n"].to_numpy(np.float64)
+    numbers = _validation(run)["n"].to_numpy(np.float64)
     known = numbers[numbers >= 1]
     return float(known.min()) if len(known) else float("nan")
 
 
+def _validation(run: Run) -> pd.DataFrame:
+    evaluations = run.evaluations()
+    return evaluations[evaluations["split"] == "validation"]
+
+
 def _evaluation(evaluations: pd.DataFrame, name: str) -> dict[str, float]:
-    """The first value and the mean of the last 4 of a validation metric."""
+    """The first value and the mean of the last 4 of a validation metric, the first not among them."""
     chosen = (evaluations["split"] == "validation") & (evaluations["metric"] == name)
     values = evaluations[chosen].sort_values("step")["value"].to_numpy(np.float64)
     if not len(values):
         return {f"{name}_start": np.nan, f"{name}_end": np.nan}
-    return {f"{name}_start": float(values[0]), f"{name}_end": float(values[-LAST_EVALUATIONS:].mean())}
+    return {f"{name}_start": float(values[0]), f"{name}_end": _end(values, LAST_EVALUATIONS)}
 
 
 def _entropy(steps: pd.DataFrame) -> dict[str, float]:
-    """Entropy (token mean) of the first step, and the mean of the last 10."""
+    """Entropy (token mean) of the first step, and the mean of the last 10, the first not among them."""
     values = steps.sort_values("step")["entropy_token_mean"].to_numpy(np.float64)
     if not len(values):
         return {"entropy_start": np.nan, "entropy_end": np.nan}
-    return {"entropy_start": float(values[0]), "entropy_end": float(values[-LAST_STEPS:].mean())}
+    return {"entropy_start": float(values[0]), "entropy_end": _end(values, LAST_STEPS)}
+
+
+def _end(values: np.ndarray, n: int) -> float:
+    """The mean of the last n values without the first, which is the start; of a single value, itself."""
+    return float(values[max(len(values) - n, min(1, len(values) - 1)) :].mean())
 
 
 def _selected_share(steps: pd.DataFrame) -> float:
@@ -74,10 +116,10 @@ def _covariance(steps: pd.DataFrame) -> float:
     return float((known["covariance_mean"] * known["n_tokens"]).sum()) / tokens if tokens else np.nan
 
 
-def _warnings(run: Run, row: dict[str, Any], evaluations: pd.DataFrame) -> list[str]:
-    missing = [name for name in EVALUATIONS if np.isnan(row[f"{name}_end"])]
+def _warnings(run: Run, row: dict[str, Any], metrics: Sequence[str]) -> list[str]:
+    missing = [name for name in metrics if np.isnan(row[f"{name}_end"])]
     notes = []
-    if evaluations.empty:
+    if run.evaluations().empty:
         notes.append(f"{run.name} holds no evaluations, so its accuracies are missing")
     elif missing:
         notes.append(f"{run.name} holds no validation evaluations of {', '.join(missing)}")

@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import UnknownNameError
 from ..record.reader import Run
 from .cluster_bootstrap import Floats
-from .comparison_figures import EVALUATIONS, LAST_EVALUATIONS, LAST_STEPS
+from .comparison_figures import LAST_EVALUATIONS, LAST_STEPS
 from .trajectories import evaluation_series
 
 AT = ("steps", "tokens", "entropy")
@@ -46,11 +46,11 @@ class Curves:
         return _mean(values[place <= x][-LAST_EVALUATIONS:])
 
 
-def curves_of(run: Run) -> Curves:
-    """The curves of a run; empty where it has no evaluations."""
+def curves_of(run: Run, metrics: Sequence[str]) -> Curves:
+    """The curves of a run; empty where it has none of these evaluations."""
     steps, evaluations = run.steps(), run.evaluations()
     frames = {}
-    for metric in EVALUATIONS:
+    for metric in metrics:
         try:
             frames[metric] = evaluation_series(evaluations, steps, metric).set_index("step")
         except UnknownNameError:
@@ -58,25 +58,26 @@ def curves_of(run: Run) -> Curves:
     index = sorted(set().union(*(frame.index for frame in frames.values())))
     tokens = pd.concat([f["tokens"] for f in frames.values()]) if frames else pd.Series(dtype=float)
     tokens = tokens[~tokens.index.duplicated()].reindex(index)
-    metrics = {
+    values = {
         name: frames[name]["value"].reindex(index).to_numpy(np.float64)
         if name in frames
         else np.full(len(index), np.nan)
-        for name in EVALUATIONS
+        for name in metrics
     }
     places = {
         "steps": np.array(index, dtype=np.float64),
         "tokens": tokens.to_numpy(np.float64),
         "entropy": _entropy_at(steps, index),
     }
-    return Curves(places, metrics)
+    return Curves(places, values)
 
 
 def matched_values(curves: Sequence[Curves], table: pd.DataFrame, at: str) -> tuple[float, pd.DataFrame]:
     """(x, ``table`` with the metrics of each run there): the farthest place that every run has reached."""
     ends = np.array([c.end(at) for c in curves])
     x = float(ends.max() if at == "entropy" else ends.min()) if np.isfinite(ends).all() else float("nan")
-    rows: dict[str, Any] = {m: [c.value(at, x, m) for c in curves] for m in EVALUATIONS}
+    metrics = curves[0].metrics if curves else ()
+    rows: dict[str, Any] = {m: [c.value(at, x, m) for c in curves] for m in metrics}
     return x, table.assign(**rows)
 
 

@@ -46,7 +46,8 @@ class CurveFit:
     gives a reason, the intervals are None and a, b, se_* are those of the ordinary least-squares line.
     rho is the noise's autocorrelation between neighbouring steps, ess = m (1 - rho)/(1 + rho).
     rmse, residual_sd and r2 are of the points around the line; r2 is None where performance is constant.
-    binomial_sd is the sampling error that n_problems explains. The points are sorted by step.
+    binomial_sd is the sampling error that n_problems explains. The points are sorted by step. left_out: the
+    steps of a run that were evaluated and hold no entropy, as the last one where training ends there.
     """
 
     method: str
@@ -76,6 +77,7 @@ class CurveFit:
     steps: np.ndarray = field(repr=False)
     line: Posterior = field(repr=False)
     grid: GridFit | None = field(repr=False)
+    left_out: tuple[int, ...] = ()
 
     @property
     def n_points(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InsufficientDataError, MissingInputError, UnknownNameError
 from .curve import CurveFit, fit_curve
+from .curve_points import MIN_POINTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +35,7 @@ def law_points(
     Raises UnknownNameError for a split, metric or column that the run does not have, MissingInputError
     where entropies were not recorded, InsufficientDataError for fewer than two common steps.
     """
-    chosen = _evaluations(run, split, metric)
-    joined = _entropies(run, entropy).merge(chosen, on="step").dropna().sort_values("step")
-    if len(joined) < 2:
-        raise InsufficientDataError(
-            f"run {run.name!r} has {len(joined)} steps with both an entropy and {metric!r} on {split!r}: "
-            "evaluate at more of the steps that are recorded"
-        )
-    return joined.reset_index(drop=True)
+    return _paired(run, split, metric, entropy)[0]
 
 
 def fit_run(
@@ -58,7 +52,7 @@ def fit_run(
     Warns where the run acted on entropy or KL: the law is claimed without that only (arXiv 2505.22617,
     section 2.6).
     """
-    points = law_points(run, split=split, metric=metric, entropy=entropy)
+    points, left_out = _paired(run, split, metric, entropy, least=MIN_POINTS)
     fit = fit_curve(
         points["entropy"],
         points["performance"],
@@ -67,7 +61,8 @@ def fit_run(
         method=method,
         level=level,
     )
-    return replace(fit, warnings=(*fit.warnings, *warn_intervention(run.method, run.config)))
+    warnings = (*fit.warnings, *warn_intervention(run.method, run.config))
+    return replace(fit, warnings=warnings, left_out=left_out)
 
 
 def is_accuracy(points: pd.DataFrame) -> bool:
@@ -128,16 +123,37 @@ def _is_positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and value > 0
 
 
+def _paired(
+    run: Run, split: str, metric: str, entropy: str, least: int = 2
+) -> tuple[pd.DataFrame, tuple[int, ...]]:
+    """The points of `law_points`, and the evaluated steps that hold no entropy."""
+    chosen = _evaluations(run, split, metric)
+    joined = _entropies(run, entropy).merge(chosen, on="step", how="right").sort_values("step")
+    points = joined.dropna()
+    left_out = tuple(int(step) for step in joined.loc[joined["entropy"].isna(), "step"].unique())
+    if len(points) < least:
+        lost = f" (evaluated without an entropy: {', '.join(map(str, left_out[:5]))})" if left_out else ""
+        raise InsufficientDataError(
+            f"run {run.name!r} has {len(points)} steps with both an entropy and {metric!r} on "
+            f"{split!r}{lost}, {least} are needed: evaluate at more of the steps that are recorded"
+        )
+    return points.reset_index(drop=True), left_out
+
+
 def _evaluations(run: Run, split: str, metric: str) -> pd.DataFrame:
     found = run.evaluations()
     if found.empty:
         raise InsufficientDataError(
-            f"run {run.name!r} has no evaluations: call recorder.evaluate(step, metric=..., value=..., n=...)"
+            f"run {run.name!r} has no evaluations: call recorder.evaluate(step, metric=..., value=..., "
+            "n=...), of an attached trainer handle.recorder.evaluate(...)"
         )
     chosen = found[(found["split"] == split) & (found["metric"] == metric)]
     if chosen.empty:
         pairs = sorted({f"{s}/{m}" for s, m in zip(found["split"], found["metric"], strict=True)})
-        raise UnknownNameError(f"run {run.name!r} has no {metric!r} on {split!r}: it has {', '.join(pairs)}")
+        raise UnknownNameError(
+            f"run {run.name!r} has no {metric!r} on {split!r}: it has {', '.join(pairs)}; name one "
+            "(metric=..., split=...; fit --performance ... --split ...)"
+        )
     return chosen[["step", "value", "n"]].rename(columns={"value": "performance"})
 
 

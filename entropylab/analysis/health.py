@@ -74,7 +74,7 @@ class Health:
             half = self.decline.half_life
             text += ", not shown to fall now" if half is None else f", now halving every {half:.0f} steps"
         if self.gain_used is not None:
-            text += f"; {100 * self.gain_used:.3g} % of the gain that the law allows is used"
+            text += f"; {100 * self.gain_used:.3g} % of the gain that the law allows is used, if it holds"
         return f"{text}."
 
     def to_dict(self) -> dict[str, Any]:

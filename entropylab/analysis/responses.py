@@ -38,9 +38,7 @@ def step_tokens(run: Run, step: int) -> pd.DataFrame:
     frame = pa.Table.from_batches(list(run.tokens([step]))).to_pandas()
     if frame.empty:
         raise InsufficientDataError(f"{run.name}: step {step} has no token rows")
-    vocabulary = run.config.get("vocabulary")
-    names = vocabulary if isinstance(vocabulary, Sequence) and not isinstance(vocabulary, str) else ()
-    frame["token"] = [_text(names, i) for i in frame["token_id"].astype(float)]
+    frame["token"] = [_text(run.vocabulary, i) for i in frame["token_id"].astype(float)]
     frame["quadrant"] = _quadrants(frame)
     return frame.sort_values([*_KEYS, "position"], ignore_index=True)
 
@@ -133,10 +131,10 @@ def _texts(run: Run, step: int) -> pd.DataFrame:
     return pa.Table.from_batches(batches).select(columns).to_pandas().drop_duplicates(_KEYS)
 
 
-def _text(vocabulary: Sequence[object], token: float) -> str | None:
+def _text(vocabulary: Sequence[str], token: float) -> str | None:
     if not np.isfinite(token) or not 0 <= token < len(vocabulary):
         return None
-    return str(vocabulary[int(token)])
+    return vocabulary[int(token)]
 
 
 def _quadrants(tokens: pd.DataFrame) -> pd.Series:

@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
     from entropylab.analysis.comparison import Comparison
 
-QUANTITIES = {
-    "entropy": "entropy H (nats)",
-    "accuracy": "accuracy, T = 1",
-    "accuracy_greedy": "accuracy, greedy",
-    "pass@8": "pass@8",
-}
 COLUMNS = ("quantity", "method", "start", "end", "less baseline", "interval")
 EXAMPLES = (
     "entropylab compare sample_logs/start-a",
@@ -33,7 +27,7 @@ EXAMPLES = (
 
 
 def command(paths: Paths, json: Json = False) -> None:
-    """Compare runs: entropy, accuracy and pass@8 of each method against the baseline."""
+    """Compare runs: entropy, accuracy and pass@8 (or what was evaluated) of each method less the baseline."""
     from entropylab.analysis.comparison import compare_runs
 
     runs = load_runs(paths)
@@ -53,7 +47,8 @@ def command(paths: Paths, json: Json = False) -> None:
 
 def is_complete(comparison: Comparison) -> bool:
     """Whether every run holds every quantity that is compared."""
-    return bool(comparison.runs[[f"{key}_end" for key in QUANTITIES]].notna().all(axis=None))
+    ends = [f"{name}_end" for name in ("entropy", *comparison.metrics)]
+    return bool(comparison.runs[ends].notna().all(axis=None))
 
 
 def _show(comparison: Comparison, rows: list[dict]) -> None:
@@ -67,9 +62,12 @@ def _show(comparison: Comparison, rows: list[dict]) -> None:
 
 def _rows(comparison: Comparison) -> Iterator[list[str]]:
     """One row a quantity and method; the quantity's name stands once."""
+    from entropylab.analysis.comparison_figures import LABELS
+
     means = comparison.methods.set_index(["metric", "method"])
     gaps = comparison.differences.set_index(["metric", "method"])
-    for key, name in QUANTITIES.items():
+    for key in comparison.shown:
+        name = LABELS.get(key, key)
         for place, method in enumerate(dict.fromkeys(comparison.methods["method"])):
             start, end = (number(means.loc[(f"{key}_{when}", method), "mean"]) for when in ("start", "end"))
             gap = gaps.loc[(f"{key}_end", method)] if (f"{key}_end", method) in gaps.index else None

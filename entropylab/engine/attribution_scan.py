@@ -116,7 +116,7 @@ def scan_attribution(
         n_tail=n_tail,
         quadrants=quadrant_rows(tables, LEVEL),
         positions=position_rows(tables.totals),
-        tokens=token_rows(cells, listed, ids, run.config.get("vocabulary"), LEVEL),
+        tokens=token_rows(cells, listed, ids, run.vocabulary, LEVEL),
         probability=probability_rows(tables, lowers),
         bins=bin_rows(tables.cells, edges, LEVEL),
         prompts=by_prompt,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..analysis.comparison_figures import LABELS
 from .figure import MUTED, look, marker_of, new_figure
 from .style import method_label, run_style
 from .text import drawn
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
 
     from entropylab.analysis.comparison import Comparison
 
-ROWS = {
-    "entropy_end": "entropy H (nats)",
-    "accuracy_end": "accuracy, T = 1",
-    "accuracy_greedy_end": "accuracy, greedy",
-    "pass@8_end": "pass@8",
-}
-"""Figure of a comparison -> its name on the axis, from top to bottom."""
 BASELINE = "baseline"
 HEIGHT = 0.7
 """Share of a row that its methods spread over."""
@@ -44,8 +38,9 @@ def draw_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
             _draw_method(comparison, table[table["method"] == method], method, shift, ax)
         if against:
             ax.axvline(0, color=MUTED, linewidth=0.6)
-        ax.set_yticks(range(len(ROWS)), ROWS.values())
-        ax.set_ylim(len(ROWS) - 0.4, -0.6)
+        shown = [LABELS.get(name, name) for name in comparison.shown]
+        ax.set_yticks(range(len(shown)), [drawn(name) for name in shown])
+        ax.set_ylim(len(shown) - 0.4, -0.6)
         ax.set_xlabel("difference from the baseline at the end" if against else "value at the end")
         ax.legend(loc="lower left", bbox_to_anchor=(-0.35, 0.99), ncols=min(4, len(methods)), columnspacing=1)
     return ax
@@ -54,9 +49,10 @@ def draw_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
 def _draw_method(comparison: Comparison, rows: pd.DataFrame, method: str, shift: float, ax: Axes) -> None:
     style = run_style(method, method)
     value = "difference" if "difference" in rows else "mean"
-    rows = rows.set_index("metric").loc[list(ROWS)]
-    y = np.arange(len(ROWS)) + shift
-    for level, metric in zip(y, ROWS, strict=True):
+    ends = [f"{name}_end" for name in comparison.shown]
+    rows = rows.set_index("metric").loc[ends]
+    y = np.arange(len(ends)) + shift
+    for level, metric in zip(y, ends, strict=True):
         seeds = seed_values(comparison, method, metric)
         ax.plot(seeds, np.full(len(seeds), level), "o", color=style.color, alpha=0.3, markersize=2.5)
     errors = np.vstack([rows[value] - rows["low"], rows["high"] - rows[value]])

@@ -11,6 +11,7 @@ from ..errors import InvalidInputError
 from .remote import RemotePath
 
 RUN_FILE = "_run.json"
+VOCABULARY_FILE = "vocabulary.parquet"
 TOKENS = "tokens"
 RESPONSES = "responses"
 MARKERS = "markers"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self
 
 import pandas as pd
@@ -40,6 +40,7 @@ from .step_cache import EXACT, StepCache
 from .step_source import StepSource, places
 from .summary_cache import Summary, SummaryCache
 from .verified_files import VerifiedFiles
+from .vocabulary import vocabulary_of
 from .wanted_steps import check_stored, concerns, wanted_steps
 
 __all__ = ["Problem", "Run", "open_run", "open_runs"]
@@ -80,6 +81,11 @@ class Run:
     def config(self) -> dict[str, Any]:
         """Settings of the newest attempt."""
         return self.info["config"]
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The text of each token id; empty where none was recorded."""
+        return vocabulary_of(self.path, self.config)
 
     def frozen(self) -> Self:
         """The run as its folder is now: the copy's summaries, evaluations and problems stay of this moment,

@@ -29,6 +29,7 @@ from .session import Session
 from .staging import Staged, Staging
 from .step_files import load_arrow, write_step
 from .token_sampling import TokenSampling
+from .vocabulary import checked_vocabulary
 from .writer import write_json
 
 _INT32 = 2**31 - 1
@@ -52,6 +53,8 @@ class Recorder:
 
     ``influence_every``: the steps whose tokens get an ``influence``, from 0; who trains asks
     `wants_influence` before each step. ``influence_share``: most of the training's time that it may take.
+
+    ``vocabulary``: the text of each token id, [V], kept beside the tokens so that readers show text.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Recorder:
         on_alert: Callable[[Alert], object] | None = None,
         influence_every: int | None = None,
         influence_share: float = 0.1,
+        vocabulary: Sequence[str] | None = None,
     ) -> None:
         self._influence = (
             None if influence_every is None else InfluenceSchedule(influence_every, influence_share)
@@ -77,6 +81,7 @@ class Recorder:
         config = strict_json({} if config is None else config, "config")
         if on_error not in ("raise", "warn"):
             raise UnknownNameError(f"on_error must be 'raise' or 'warn', got {on_error!r}")
+        texts = checked_vocabulary(vocabulary) if rank == 0 else None
         self._sampling = token_sampling or TokenSampling()
         self._on_error = on_error
         self.path = location(path)
@@ -88,6 +93,7 @@ class Recorder:
             method=method,
             parent=parent,
             sampling=self._sampling,
+            vocabulary=texts,
         )
         self._on_alert = on_alert
         self._watch = None if on_alert is None else AlertWatch(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .run_attempt import RunAttempt
 from .run_info import FORMAT_FIELD, attempt_info, merge_info, now, read_info
 from .step_files import Origin
 from .token_sampling import TokenSampling
+from .vocabulary import write_vocabulary
 from .writer import make_folder, write_json
 
 
@@ -39,6 +40,7 @@ class Session:
         method: str | None,
         parent: str | None,
         sampling: TokenSampling,
+        vocabulary: Sequence[str] | None = None,
     ) -> None:
         self._info: dict[str, Any] | None = None
         self._lock: RankLock | None = None
@@ -56,6 +58,8 @@ class Session:
                     attempt, method=method, config=config, world_size=world_size, sampling=sampling
                 )
                 self._info = merge_info(previous, newest, parent)
+                if vocabulary is not None:
+                    write_vocabulary(folder, vocabulary)
                 write_json(folder / RUN_FILE, self._info)
             self._write_open_file({})
         except OSError as error:

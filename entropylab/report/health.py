@@ -32,9 +32,9 @@ NOTE = (
     "the present rate, else falling or steady by the last quarter of the steps; unknown below 20 steps. H in "
     "nats, means over the last and the first 10 steps. Half-life: steps in which H halves at its present "
     "rate, over the 95 % interval of the rate; where H is not shown to fall, that of its change a step. Gain "
-    "used: of the gain down to H = 0 that the law R = b - a exp(H) allows; it rests on the law, not on its "
-    "fit. No advantage: responses whose advantages are all 0. Selected: tokens that the control acted on. "
-    "Both are shares over the last 10 steps."
+    "used: of the gain down to H = 0 that the law R = b - a exp(H) allows, if it holds; no fit is used. No "
+    "advantage: responses whose advantages are all 0. Selected: tokens that the control acted on. Both are "
+    "shares over the last 10 steps."
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from .story import limits, story
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from entropylab.analysis.comparison import Comparison
 
     from .findings import Findings
 
@@ -40,30 +42,37 @@ def summary_section(findings: Findings) -> Iterator[Block]:
     """Half a page to quote: three sentences, the limits, and a table of the methods."""
     yield Summary((*story(findings), limits(findings)))
     if findings.comparison.result is not None:
-        yield _methods_table(findings.comparison.result.methods)
+        yield _methods_table(findings.comparison.result)
     yield Paragraph(
-        "Entropy in nats (last 10 steps); accuracies on the validation split (last 4 evaluations), means "
-        "over runs with 95 % intervals over seeds where there are two or more.",
+        "Entropy in nats, performances on the validation split. Start: the first step or evaluation; end: "
+        "the mean of the last 10 steps or 4 evaluations after it. Means over runs with 95 % intervals over "
+        "seeds where there are two or more.",
         "note",
     )
 
 
-def _methods_table(methods: pd.DataFrame) -> Table:
-    names = (
-        "entropy_start",
-        "entropy_end",
-        "accuracy_end",
-        "accuracy_greedy_end",
-        "pass@8_start",
-        "pass@8_end",
-    )
-    shown = ("method", "runs", "H start", "H end", "T = 1", "greedy", "pass@8 start", "pass@8 end")
+def _methods_table(comparison: Comparison) -> Table:
+    names = [*("entropy_start", "entropy_end"), *(_figures(comparison.shown[1:]))]
     rows = []
-    for method, group in methods.groupby("method", sort=False):
+    for method, group in comparison.methods.groupby("method", sort=False):
         by_metric = group.set_index("metric")
         runs = str(int(by_metric["n_runs"].max()))
         rows.append([method_label(str(method)), runs, *(_mean(by_metric.loc[name]) for name in names)])
-    return table(shown, rows)
+    return table(["method", "runs", *(_heading(name) for name in names)], rows)
+
+
+def _figures(metrics: Sequence[str]) -> Iterator[str]:
+    """The ends; of the metrics that are no accuracy the starts too."""
+    for name in metrics:
+        if not name.startswith("accuracy"):
+            yield f"{name}_start"
+        yield f"{name}_end"
+
+
+def _heading(figure: str) -> str:
+    name, _, when = figure.rpartition("_")
+    known = {"entropy": f"H {when}", "accuracy": "T = 1", "accuracy_greedy": "greedy"}
+    return known.get(name, f"{name} {when}")
 
 
 def _mean(row: pd.Series) -> str:

@@ -74,18 +74,18 @@ def tail_sentence(findings: Findings) -> str:
 
 
 def limits(findings: Findings) -> str:
-    """Differences of accuracy and pass@8 from the baseline, whether accuracy was raised, and the seeds."""
+    """Differences of the performances from the baseline, whether the first was raised, and the seeds."""
     comparison: Comparison | None = findings.comparison.result
     if comparison is None:
         return f"No comparison: {findings.comparison.missing}."
-    gaps = comparison.differences
-    accuracy, pass8 = (_gaps(gaps, f"{name}_end") for name in ("accuracy", "pass@8"))
-    if accuracy.empty or pass8.empty:
-        return (
-            "Without accuracy and pass@8 of a baseline and another method, nothing is said about performance."
-        )
-    parts = f"mean accuracy {_differences(accuracy)}; pass@8 {_differences(pass8)}"
-    raised = "" if (accuracy["difference"] > 0).any() else "No method raises mean accuracy here. "
+    found = {name: _gaps(comparison.differences, f"{name}_end") for name in comparison.shown[1:]}
+    found = {name: gaps for name, gaps in found.items() if not gaps.empty and name != "accuracy_greedy"}
+    if not found:
+        return "Without evaluations of a baseline and another method, nothing is said about performance."
+    words = {name: "mean accuracy" if name == "accuracy" else name for name in found}
+    parts = "; ".join(f"{words[name]} {_differences(gaps)}" for name, gaps in found.items())
+    first, gaps = next(iter(found.items()))
+    raised = "" if (gaps["difference"] > 0).any() else f"No method raises {words[first]} here. "
     return f"{raised}Less the baseline: {parts}. {_seeds(comparison)}"
 
 

@@ -107,6 +107,45 @@ def test_a_run_without_evaluations_has_missing_values_and_a_warning(tmp_path, ru
     assert rows["bare"]["accuracy_end"] is None
 
 
+@pytest.fixture
+def scored(tmp_path):
+    """Runs of two methods that hold a reward and an entropy of their own, and no accuracy."""
+    made = []
+    for method, values in (("baseline", [0.2, 0.5, 0.9]), ("clip_cov", [0.4, 0.6, 1.0])):
+        with el.Recorder(tmp_path / method, method=method) as recorder:
+            for step in range(2):
+                recorder.record(
+                    step,
+                    None,
+                    logprobs=np.full((2, 3), -0.5),
+                    advantages=np.array([1.0, -1.0]),
+                    mask=np.ones((2, 3)),
+                    entropy=np.full((2, 3), 1.0 - 0.5 * step),
+                )
+                recorder.end_step(step)
+            for step, value in enumerate(values):
+                recorder.evaluate(step, metric="reward", value=value, n=20)
+                recorder.evaluate(step, metric="entropy", value=1.0, n=20)
+        made.append(el.open_run(tmp_path / method))
+    return made
+
+
+def test_without_accuracies_the_metrics_that_were_evaluated_are_compared(scored):
+    found = compare_runs(scored)
+    assert (found.metrics, found.shown) == (("reward",), ("entropy", "reward"))
+    row = found.differences.set_index("metric").loc["reward_end"]
+    assert row["difference"] == pytest.approx(0.8 - 0.7)
+    assert not any("accuracy" in note for note in found.warnings)
+    assert "reward at equal steps (2) +0.133" in found.summary()
+    assert "nan" not in found.summary()
+
+
+def test_the_start_is_not_in_the_mean_of_the_end(scored):
+    row = compare_runs(scored).runs.set_index("run").loc["baseline"]
+    assert (row["reward_start"], row["reward_end"]) == (0.2, pytest.approx(0.7))
+    assert (row["entropy_start"], row["entropy_end"]) == (1.0, 0.5)
+
+
 def test_runs_that_share_a_seed_are_not_paired(runs, make_run, tmp_path):
     twin = make_run(tmp_path / "twin", method="baseline", seed=0, steps=14)
     found = compare_runs([*runs.values(), twin])

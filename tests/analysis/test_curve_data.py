@@ -55,6 +55,8 @@ def test_fit_of_a_run(run):
     fit = fit_run(run)
     points = law_points(run)
     assert list(fit.steps) == list(points["step"])
+    assert fit.left_out == (16,)
+    assert "Left out: the evaluation at step 16" in fit.summary()
     assert "only 8 steps" in fit.withheld
     assert fit.warnings == ()
     assert fit.binomial_sd > 0
@@ -101,5 +103,7 @@ def test_what_a_run_lacks_is_named(run, tmp_path):
         law_points(recorded(tmp_path / "unevaluated", 3, []))
     with pytest.raises(InsufficientDataError, match="has 1 steps"):
         law_points(recorded(tmp_path / "one", 1, [0]))
+    with pytest.raises(InsufficientDataError, match=r"evaluated without an entropy: 4\), 3 are needed"):
+        fit_run(recorded(tmp_path / "two", 4, [0, 2, 4]))
     with pytest.raises(MissingInputError, match="no entropies"):
         law_points(recorded(tmp_path / "observed", 3, [0, 1, 2], entropy=False))

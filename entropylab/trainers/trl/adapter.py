@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InvalidInputError
 from ...record.recorder import Recorder
 from ..handle import Handle
+from ..token_texts import token_texts
 from .attachment import TRLAttachment
 from .checks import check_trainer
 from .controls import check_control
@@ -57,6 +58,8 @@ def attach(
     label = label_of(control) if method is None else method
     recorded = {**describe(trainer, settings, settled), "head": head, **config}
 
+    texts = token_texts(trainer.processing_class) if settings.rank == 0 else None
+
     def open_recorder() -> Recorder:
         return Recorder(
             path,
@@ -68,6 +71,7 @@ def attach(
             on_alert=on_alert,
             influence_every=influence_every,
             influence_share=influence_share,
+            vocabulary=texts,
         )
 
     return Handle(TRLAttachment(trainer, settings, settled, open_recorder, fused))

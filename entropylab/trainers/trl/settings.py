@@ -110,6 +110,7 @@ def describe(trainer: Any, settings: TrainerSettings, settled: Settled) -> dict[
         "trainer": f"{type(trainer).__module__}.{type(trainer).__qualname__}",
         "libraries": {name: _version(name) for name in ("trl", "transformers", "accelerate", "torch")},
         "model": str(getattr(trainer.model.config, "_name_or_path", "") or type(trainer.model).__name__),
+        "vocab_size": getattr(trainer.model.config, "vocab_size", None),
         "tokenizer": str(getattr(trainer.processing_class, "name_or_path", "")),
         "surrogate": to_dict(settings.surrogate),
         "control": to_dict(settled.control),

@@ -15,6 +15,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from ...errors import InvalidInputError
 from ...record.recorder import Recorder
 from ...record.token_sampling import TokenSampling
+from ..token_texts import token_texts
 from .batches import FIELDS, VerlBatch, read_batch, record_batch
 from .names import PREFIX, LossSettings, loss_settings
 from .run_settings import RunSettings, run_config, run_settings
@@ -77,6 +78,7 @@ class EntropylabSync(PPOTrainerSync):
             method=settings.method,
             token_sampling=TokenSampling(settings.every_steps, settings.response_fraction),
             on_error=settings.on_error,
+            vocabulary=token_texts(self.tokenizer),
         )
 
     def _chooses(self) -> bool:

@@ -12,9 +12,14 @@ import torch
 pytest.importorskip("trl")
 
 from tiny_trl import WORDS, count_reward, length_reward, make_trainer, weights_of
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 from watch import watch
 
 import entropylab as el
+from entropylab.analysis.responses import step_tokens
+from entropylab.trainers.token_texts import token_texts
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "on_policy": {"gradient_accumulation_steps": 2},
@@ -158,6 +163,26 @@ def test_metrics_are_in_the_trainers_own_log(tmp_path: Path) -> None:
     assert all(math.isfinite(value) for value in log.values())
     assert run_of(tmp_path).method == "clip_cov"
     assert run_of(tmp_path).config["control"]["name"] == "ClipCov"
+
+
+def test_the_tokenizer_s_texts_are_kept(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, max_steps=1)
+    with el.attach(trainer, tmp_path / "run"):
+        trainer.train()
+    run = run_of(tmp_path)
+    assert (run.vocabulary, run.config["vocab_size"]) == (tuple(WORDS), len(WORDS))
+    tokens = step_tokens(run, 0)
+    assert tokens["token"].tolist() == [WORDS[i] for i in tokens["token_id"]]
+
+
+def test_a_part_of_a_character_keeps_the_tokenizer_s_name() -> None:
+    signs = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE({sign: i for i, sign in enumerate(signs)} | {"Ġa": len(signs)}, []))
+    tokenizer.decoder = decoders.ByteLevel()
+    texts = token_texts(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    assert (texts[signs.index("b")], texts[-1]) == ("b", " a")
+    assert texts[signs.index("Ã")] == "Ã"
+    assert token_texts(object()) is None
 
 
 def test_token_sampling_and_config_are_handed_on(tmp_path: Path) -> None:
