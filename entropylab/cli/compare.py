@@ -27,7 +27,7 @@ EXAMPLES = (
 
 
 def command(paths: Paths, json: Json = False) -> None:
-    """Compare runs: entropy, accuracy and pass@8 (or what was evaluated) of each method less the baseline."""
+    """Compare runs: entropy and performance of each method against the baseline."""
     from entropylab.analysis.comparison import compare_runs
 
     runs = load_runs(paths)
