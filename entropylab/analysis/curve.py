@@ -194,7 +194,7 @@ def complete_fit(
         **_spread(line, points),
         form_band=_form_band(grid, level) if not refusals or form_band_stands(signs) else None,
         withheld="; ".join(refusals) or None,
-        warnings=(*_warnings(method, signs, grid), *warn_slope(estimates["intervals"]["a"])),
+        warnings=(*_warnings(method, signs, grid), *warn_slope(estimates["a"], estimates["intervals"]["a"])),
         rho=rho,
         ess=len(points) * (1.0 - rho) / (1.0 + rho),
         extrapolation=signs.extrapolation(),

@@ -101,9 +101,12 @@ def warn_points(signs: Signs) -> list[str]:
     return warnings
 
 
-def warn_slope(interval: tuple[float, float] | None) -> list[str]:
-    """A warning where the interval of a holds 0, or lies below it."""
-    if interval is None or interval[0] > 0:
+def warn_slope(a: float, interval: tuple[float, float] | None) -> list[str]:
+    """A warning where the interval of a holds 0 or lies below it, or where a is negative without one."""
+    if interval is None:
+        told = f"a is negative ({a:.3g}, no interval): performance rises with entropy, unlike the law"
+        return [told] if a < 0 else []
+    if interval[0] > 0:
         return []
     low, high = interval
     if high < 0:

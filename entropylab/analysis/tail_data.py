@@ -99,7 +99,8 @@ def _chosen(run: Run, steps: int | Iterable[int] | None) -> list[int]:
         chosen = [int(steps)] if isinstance(steps, int | np.integer) else sorted({int(s) for s in steps})
     if not chosen:
         raise RunNotFoundError(
-            f"{run.path}: no token rows to analyse; record with token_sampling=None or a smaller every_steps"
+            f"{run.path}: no token rows to analyse: record with token_sampling=None or a smaller every_steps; "
+            "a run that was imported has rows only where its source holds log-probabilities"
         )
     return chosen
 

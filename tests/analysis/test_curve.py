@@ -260,3 +260,10 @@ def test_a_fit_takes_milliseconds():
         fit_curve(entropy, performance)
         spent.append(time.process_time() - start)
     assert min(spent) < 0.05  # about 5 ms on an idle core
+
+
+def test_a_rising_entropy_with_rising_performance_is_told_without_an_interval_too():
+    fit = fit_curve(np.array([0.2, 0.4, 0.6, 0.8]), np.array([0.1, 0.2, 0.3, 0.4]))
+    assert fit.withheld is not None
+    assert fit.a < 0
+    assert any("a is negative (-" in warning for warning in fit.warnings)
