@@ -100,7 +100,7 @@ def _chosen(run: Run, steps: int | Iterable[int] | None) -> list[int]:
     if not chosen:
         raise RunNotFoundError(
             f"{run.path}: no token rows to analyse: record with token_sampling=None or a smaller every_steps; "
-            "a run that was imported has rows only where its source holds log-probabilities"
+            "an imported run has rows only where its source holds log-probabilities"
         )
     return chosen
 
