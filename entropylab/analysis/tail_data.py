@@ -99,8 +99,8 @@ def _chosen(run: Run, steps: int | Iterable[int] | None) -> list[int]:
         chosen = [int(steps)] if isinstance(steps, int | np.integer) else sorted({int(s) for s in steps})
     if not chosen:
         raise RunNotFoundError(
-            f"{run.path}: no token rows to analyse: record with token_sampling=None or a smaller every_steps; "
-            "an imported run has rows only where its source holds log-probabilities"
+            f"{run.path}: no token rows to analyse: record with token_sampling=None or a smaller "
+            "every_steps; an imported run has rows only where its source holds log-probabilities"
         )
     return chosen
 
