@@ -35,8 +35,8 @@ demo: $(CORE) ## train baseline, Clip-Cov and KL-Cov in minutes, then compare th
 test: $(READY) ## run the quick tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda and not long and not release"
 
-test-all: $(READY) ## run every test: the long ones and every variant of the others too
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not cuda and not release"
+test-all: $(READY) ## run every test: the long ones and every variant of the others, those in Chromium too
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not cuda and not release"
 
 test-faults: $(READY) ## kill, fill, flip and cut the recorder hundreds of times (minutes)
 	$(BIN)/python -m pytest tests/faults -n 2 -m "faults or not faults"
@@ -78,7 +78,7 @@ $(RELEASE)/.typing: $(RELEASE)/.ready
 	@touch $@
 
 test-browser: $(READY) ## run the tests that need Chromium
-	$(BIN)/python -m pytest -n 2 -m browser
+	$(BIN)/python -m pytest -n 2 -m "browser and not long"
 
 dashboard: $(CORE) ## open the dashboard on runs/ and sample_logs/
 	$(BIN)/entropylab dashboard

@@ -155,6 +155,11 @@ def place(view: str) -> str:
     return "" if view == "overview" else view
 
 
+WIDE = ("overview", "law", "selection", "dynamics", "tokens")
+"""Pages that the quick tests open at a wide window; the others they open at a narrow one."""
+
+
+@pytest.mark.quick(*(f"{view}-{1400 if view in WIDE else 420}" for view in VIEWS))
 @pytest.mark.parametrize("width", [1400, 420])
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_page_in_the_browser(visit, address, view, width) -> None:
@@ -168,6 +173,7 @@ def test_a_page_in_the_browser(visit, address, view, width) -> None:
     seen.sound()
 
 
+@pytest.mark.quick("420")
 @pytest.mark.parametrize("width", [1400, 420])
 def test_the_audit_of_runs_with_influence(visit, address, width) -> None:
     seen = visit(f"{address}/influence?runs=baseline&runs=clip_cov", 5, width)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from entropylab.lab import training
 from entropylab.lab.settings import Start
@@ -24,9 +26,11 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def starts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder that holds the weak warm start of seed 0."""
-    folder = tmp_path_factory.mktemp("starts")
-    load_start(folder, WEAK_START)
+    """A cache folder that holds the weak warm start of seed 0, the same in every worker of pytest-xdist."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "starts"
+    with FileLock(f"{folder}.lock"):
+        load_start(folder, WEAK_START)
     return folder
 
 
