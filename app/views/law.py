@@ -17,6 +17,7 @@ from run_finder import Entry
 from wording import interval_text, number
 
 from entropylab.analysis.curve import CurveFit
+from entropylab.analysis.curve_text import left_out
 from entropylab.errors import InsufficientDataError
 
 MIN_FIRST = 4
@@ -52,7 +53,7 @@ def one_run(entry: Entry, metric: str, points: pd.DataFrame, entropy: str) -> No
     label = metric_names.metric_label(metric)
     figure = law_charts.law_figure(fit, style, metric=label, later=later and later.points, dark=is_dark())
     draw(figure, "law_chart")
-    page_style.warn(fit.warnings)
+    page_style.warn([*fit.warnings, *left_out(fit)])
 
 
 def other_shapes(entry: Entry, metric: str, entropy: str) -> None:

@@ -37,8 +37,8 @@ class Comparison:
     `differences`: one row a (method, metric): method less baseline; `pairs` runs are paired by seed and start
     (0: not paired, Welch interval). `matched`: the same for accuracies where both have trained equally many
     steps, on equally many tokens, or down to the same entropy (`at`; `x`: the farthest that all runs of both
-    reached). low, high: over seeds; wide_low, wide_high: over seeds and problems, as if those of the two
-    methods were not the same, so rather too wide. Intervals are at `level`.
+    reached). low, high: over seeds; wide_low, wide_high, of accuracies: over seeds and problems, as if those
+    of the two methods were not the same, so rather too wide. Intervals are at `level`.
     """
 
     runs: pd.DataFrame
@@ -161,7 +161,8 @@ def _matched(
                 pairs, gap, low, high = _difference(group, other, metric, level)
                 means = (group[metric].mean(), other[metric].mean())
                 freedom = (pairs or min(len(group), len(other))) - 1
-                wide = widened(gap, low, high, means, problems, freedom, level)
+                n = problems if metric in EVALUATIONS else np.nan
+                wide = widened(gap, low, high, means, n, freedom, level)
                 rows.append((method, at, x, metric, pairs, gap, low, high, *wide))
     columns = ["method", "at", "x", "metric", "pairs", "difference", "low", "high", "wide_low", "wide_high"]
     return pd.DataFrame(rows, columns=columns)

@@ -14,7 +14,8 @@ _HIDDEN = ("line", "grid", "alternatives")
 
 def curve_summary(fit: CurveFit) -> str:
     """Lines of text: the ceiling first, then the coefficients, the noise and the warnings."""
-    lines = [_headline(fit), _form_line(fit), _coefficients(fit), _noise(fit), *_left_out(fit)]
+    lines = [_headline(fit), _form_line(fit), _coefficients(fit), _noise(fit)]
+    lines += [f"{note}." for note in left_out(fit)]
     lines += [f"Warning: {warning}." for warning in fit.warnings]
     return "\n".join(lines)
 
@@ -72,12 +73,13 @@ def _noise(fit: CurveFit) -> str:
     return text + "."
 
 
-def _left_out(fit: CurveFit) -> list[str]:
+def left_out(fit: CurveFit) -> list[str]:
+    """What is said of evaluations that have no entropy; nothing where there are none."""
     if not fit.left_out:
         return []
     first, n = fit.left_out[0], len(fit.left_out)
     which = f"the evaluation at step {first}" if n == 1 else f"{n} evaluations (step {first} the first)"
-    return [f"Left out: {which}, for no rollout of the same policy holds an entropy."]
+    return [f"Left out: {which}, for no rollout of the same policy holds an entropy"]
 
 
 def _between(interval: tuple[float, float]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InsufficientDataError
-from ..record.alerts import COLUMNS, Alert, Decline, decline, find_alerts, start_and_now
+from ..record.alerts import COLUMNS, RECENT, Alert, Decline, decline, find_alerts, start_and_now
 from .jsonable import jsonable
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Health:
             return f"{self.n_steps} steps, no entropy recorded."
         text = (
             f"{self.verdict}; entropy {self.entropy_start:.3g} -> {self.entropy_now:.3g} nats "
-            f"({100 * self.entropy_left:.3g} % left) at step {self.last_step}"
+            f"({100 * self.entropy_left:.3g} % left; means of {RECENT} steps) at step {self.last_step}"
         )
         if self.decline is not None:
             half = self.decline.half_life

@@ -128,7 +128,7 @@ def _collapse(rows: Sequence[Row]) -> tuple[str, str] | None:
         return None
     text = (
         f"at its present rate the entropy ({now:.3g} nats, {100 * now / start:.2g} % of its start) falls "
-        f"below {100 * COLLAPSED:g} % of its start in about {left:.0f} steps "
+        f"below {100 * COLLAPSED:g} % of its start in about {max(left, 1.0):.0f} steps "
         f"(it halves every {found.half_life:.0f})"
     )
     return "collapse_forecast", text

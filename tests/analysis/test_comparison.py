@@ -138,6 +138,7 @@ def test_without_accuracies_the_metrics_that_were_evaluated_are_compared(scored)
     assert not any("accuracy" in note for note in found.warnings)
     assert "reward at equal steps (2) +0.133" in found.summary()
     assert "nan" not in found.summary()
+    assert found.matched["wide_low"].isna().all()
 
 
 def test_the_start_is_not_in_the_mean_of_the_end(scored):
