@@ -21,14 +21,13 @@ BELOW = 0.22
 
 def differences_figure(comparison: Comparison, metric: str) -> go.Figure:
     """Method less baseline at the end of training, a row a method; without an interval where one run is all."""
-    end = f"{metric}_end"
-    rows = comparison.differences[comparison.differences["metric"] == end].iloc[::-1]
-    figure = look.empty_figure(FRAME + ROW * len(rows), title(metric))
+    rows = comparison.differences[comparison.differences["metric"] == metric].iloc[::-1]
+    figure = look.empty_figure(FRAME + ROW * len(rows), title(metric.removesuffix("_end")))
     figure.update_layout(hovermode="closest")
     runs = comparison.runs
     for y, row in enumerate(rows.itertuples()):
         style, label = method_style(row.method), method_label(row.method)
-        pairs = paired_gaps(runs[runs["method"] == row.method], runs[runs["method"] == BASELINE], end)
+        pairs = paired_gaps(runs[runs["method"] == row.method], runs[runs["method"] == BASELINE], metric)
         figure.add_trace(
             go.Scatter(
                 x=pairs,

@@ -47,10 +47,10 @@ def differences(comparison: Comparison) -> None:
     level = percent(comparison.level)
     st.markdown("##### Less the baseline, at the end of training")
     st.caption(f"Dots: mean difference; bars: {level} interval over the seeds; ticks below: single pairs.")
-    shown = comparison.shown
-    for place, metric in zip(st.columns(len(shown)), shown, strict=True):
+    ends = [f"{name}_end" for name in comparison.shown]
+    for place, metric in zip(st.columns(len(ends)), ends, strict=True):
         draw(differences_figure(comparison, metric), f"less_{metric}", place)
-    _, *performances = shown
+    _, *performances = comparison.shown
     st.markdown("##### Less the baseline, where both have come equally far")
     if not performances:
         st.caption("No validation evaluation was recorded, so there is no performance to compare.")
