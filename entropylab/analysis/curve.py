@@ -48,6 +48,7 @@ class CurveFit:
     rmse, residual_sd and r2 are of the points around the line; r2 is None where performance is constant.
     binomial_sd is the sampling error that n_problems explains. The points are sorted by step. left_out: the
     steps of a run that were evaluated and hold no entropy, as the last one where training ends there.
+    performance_name: the metric of a run that R is.
     """
 
     method: str
@@ -78,6 +79,7 @@ class CurveFit:
     line: Posterior = field(repr=False)
     grid: GridFit | None = field(repr=False)
     left_out: tuple[int, ...] = ()
+    performance_name: str | None = None
 
     @property
     def n_points(self) -> int:

@@ -84,7 +84,8 @@ def form_band_stands(signs: Signs) -> bool:
 def warn_points(signs: Signs) -> list[str]:
     """Warnings short of a refusal."""
     warnings = []
-    if 1.0 < signs.extrapolation() <= MAX_EXTRAPOLATION:
+    refused = signs.extrapolation() > MAX_EXTRAPOLATION and signs.curvature_p is not None
+    if signs.extrapolation() > 1.0 and not refused:
         warnings.append(
             f"the ceiling is an extrapolation: H = 0 lies {signs.extrapolation():.1f} times the range of "
             "exp(H) below the points"
@@ -96,7 +97,7 @@ def warn_points(signs: Signs) -> list[str]:
     if signs.drifts(0.3) and not (signs.allows_memory and signs.drifts(0.5)):
         warnings.append(
             f"the noise may drift (posterior share {signs.long_memory:.2f} above a quarter of the run): "
-            "take a level of 0.99"
+            "take a level of 0.99 (fit --level 0.99)"
         )
     return warnings
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..record.reader import Run
 
+ACCURACY = "accuracy"
 PLACEBOS = ("RandomClip",)
 """Controls that act on neither entropy nor KL."""
 COEFFICIENTS = ("kl_coef", "kl_loss_coef", "entropy_coef", "entropy_coeff")
@@ -25,12 +26,13 @@ def law_points(
     run: Run,
     *,
     split: str = "validation",
-    metric: str = "accuracy",
+    metric: str | None = None,
     entropy: str = "entropy_token_mean",
 ) -> pd.DataFrame:
     """The steps that hold both an entropy and an evaluation: frame of step, entropy, performance, n.
 
-    The evaluation at step s is paired with the entropy of the rollout at step s. entropy: a column of
+    The evaluation at step s is paired with the entropy of the rollout at step s. metric: by default
+    "accuracy", or where there is none the first other performance (`performance_of`). entropy: a column of
     run.steps(), "entropy_token_mean" or "entropy_response_mean" (the paper's H, arXiv 2505.22617, eq. 5).
     Raises UnknownNameError for a split, metric or column that the run does not have, MissingInputError
     where entropies were not recorded, InsufficientDataError for fewer than two common steps.
@@ -42,7 +44,7 @@ def fit_run(
     run: Run,
     *,
     split: str = "validation",
-    metric: str = "accuracy",
+    metric: str | None = None,
     entropy: str = "entropy_token_mean",
     method: str = "auto",
     level: float = 0.95,
@@ -62,7 +64,17 @@ def fit_run(
         level=level,
     )
     warnings = (*fit.warnings, *warn_intervention(run.method, run.config))
-    return replace(fit, warnings=warnings, left_out=left_out)
+    chosen = performance_of(run, split) if metric is None else metric
+    return replace(fit, warnings=warnings, left_out=left_out, performance_name=chosen)
+
+
+def performance_of(run: Run, split: str = "validation") -> str:
+    """What a run is judged by: "accuracy", or where that was not evaluated on the split the first other
+    metric by name that is no entropy."""
+    found = run.evaluations()
+    names = sorted(set(found.loc[found["split"] == split, "metric"]))
+    others = [name for name in names if "entropy" not in name.lower()]
+    return ACCURACY if ACCURACY in names or not others else others[0]
 
 
 def is_accuracy(points: pd.DataFrame) -> bool:
@@ -124,9 +136,10 @@ def _is_positive(value: Any) -> bool:
 
 
 def _paired(
-    run: Run, split: str, metric: str, entropy: str, least: int = 2
+    run: Run, split: str, metric: str | None, entropy: str, least: int = 2
 ) -> tuple[pd.DataFrame, tuple[int, ...]]:
     """The points of `law_points`, and the evaluated steps that hold no entropy."""
+    metric = performance_of(run, split) if metric is None else metric
     chosen = _evaluations(run, split, metric)
     joined = _entropies(run, entropy).merge(chosen, on="step", how="right").sort_values("step")
     points = joined.dropna()

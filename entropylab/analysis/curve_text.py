@@ -14,7 +14,9 @@ _HIDDEN = ("line", "grid", "alternatives")
 
 def curve_summary(fit: CurveFit) -> str:
     """Lines of text: the ceiling first, then the coefficients, the noise and the warnings."""
-    lines = [_headline(fit), _form_line(fit), _coefficients(fit), _noise(fit)]
+    other = fit.performance_name not in (None, "accuracy")
+    lines = [f"R is {fit.performance_name!r}."] if other else []
+    lines += [_headline(fit), _form_line(fit), _coefficients(fit), _noise(fit)]
     lines += [f"{note}." for note in left_out(fit)]
     lines += [f"Warning: {warning}." for warning in fit.warnings]
     return "\n".join(lines)
@@ -66,7 +68,7 @@ def _noise(fit: CurveFit) -> str:
     r2 = "undefined" if fit.r2 is None else f"{fit.r2:.3f}"
     text = (
         f"R2 {r2}, residual sd {fit.residual_sd:.3g}, autocorrelation {fit.rho:.2f}, "
-        f"effective points {fit.ess:.1f}"
+        f"effective points {min(fit.ess, fit.n_points):.1f}"
     )
     if fit.binomial_sd is not None:
         text += f", of which sampling explains an sd of {fit.binomial_sd:.3g}"

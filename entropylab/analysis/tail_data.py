@@ -12,6 +12,7 @@ import pandas as pd
 from ..errors import InsufficientDataError, RunNotFoundError
 from ..record.reader import Run
 from .cluster_bootstrap import Floats
+from .prompt_units import NO_PROMPT, STAND_IN, prompt_units
 from .surprisal import SurprisalCheck, check_surprisal, vocabulary_size_of
 from .tails import TailReport, analyze_tails
 from .thinned_rows import token_rows
@@ -65,6 +66,9 @@ def run_tokens(run: Run, steps: int | Iterable[int] | None = None, columns: Sequ
         raise InsufficientDataError(
             f"{run.name}: no finite token row in the steps {chosen[0]} to {chosen[-1]}"
         )
+    if (frame["prompt_id"] == NO_PROMPT).any():
+        warnings.append(STAND_IN)
+    frame["prompt_id"] = prompt_units(frame["prompt_id"].to_numpy(), frame["sample_id"].to_numpy())
     frame["prompt"] = frame.groupby(["step", "prompt_id"], sort=False).ngroup()
     frame["sample"] = frame.groupby(["step", "sample_id"], sort=False).ngroup()
     return RunTokens(_centred(updates, frame, kept), tuple(chosen), tuple(warnings), kept)

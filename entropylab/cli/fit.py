@@ -41,7 +41,10 @@ def command(
         str | None, typer.Option(help="Column of the entropy (nats); in a run: entropy_token_mean.")
     ] = None,
     performance: Annotated[
-        str | None, typer.Option(help="Column or, in a run, metric of the performance; in a run: accuracy.")
+        str | None,
+        typer.Option(
+            help="Column or, in a run, metric of the performance; in a run: accuracy, or what was evaluated."
+        ),
     ] = None,
     step: Annotated[str | None, typer.Option(help="Column of the step in a metrics file.")] = None,
     split: Annotated[str, typer.Option(help="Evaluation split of a run.")] = "validation",
@@ -57,7 +60,7 @@ def command(
     fit_run = partial(
         _fit_run,
         entropy=entropy or "entropy_token_mean",
-        metric=performance or "accuracy",
+        metric=performance,
         split=split,
         **settings,
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..analysis.attribution import TAIL, Attribution, attribution_notes
 from ..analysis.attribution_bins import PROBABILITIES, decile_places, top_prompts_share
+from ..analysis.prompt_units import STAND_IN
 from ..analysis.tails import QUADRANT_TOP
 from ..errors import FileChangedError, InsufficientDataError
 from ..record.bit_counts import LowerCounts, UpperCounts, highest, ties
@@ -121,8 +122,9 @@ def scan_attribution(
         bins=bin_rows(tables.cells, edges, LEVEL),
         prompts=by_prompt,
         level=LEVEL,
-        warnings=tuple(
-            attribution_notes(selected=n_selected > 0, ids=len(tables.totals.ids.ids) > 0, varies=varies)
+        warnings=(
+            *([STAND_IN] if any(p.unnamed for p in prompts) else ()),
+            *attribution_notes(selected=n_selected > 0, ids=len(tables.totals.ids.ids) > 0, varies=varies),
         ),
         threshold=tail.threshold,
         tenth_share=top_prompts_share(by_prompt, TAIL),

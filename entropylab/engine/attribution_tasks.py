@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..analysis.prompt_units import NO_PROMPT, prompt_units
 from ..errors import RunFormatError
 from ..record.bit_counts import LowerCounts, UpperCounts, lower_counts, merge_lower, ordered_bits
 from ..record.step_source import StepSource
@@ -29,8 +30,8 @@ from .attribution_rows import (
 from .attribution_totals import RANKED, Totals, finite
 
 _FINITE = ("covariance", "logprob", "advantage")
-_COLUMNS = ("update", "prompt_id", "position", "token_id", "entropy", "selected", *_FINITE)
-_OF_IDS = ("prompt_id", "token_id", "covariance", "selected", *RANKED)
+_COLUMNS = ("update", "prompt_id", "sample_id", "position", "token_id", "entropy", "selected", *_FINITE)
+_OF_IDS = ("prompt_id", "sample_id", "token_id", "covariance", "selected", *RANKED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +49,15 @@ class StepTables:
 
 @dataclass(frozen=True, eq=False)
 class StepPrompts:
-    """The prompts of a step, in the order of their first rows: ids [prompts], tokens by set [prompts, S]."""
+    """The prompts of a step, in the order of their first rows: ids [prompts], tokens by set [prompts, S].
+
+    ``unnamed``: whether responses stand in for prompts that were not recorded.
+    """
 
     step: int
     ids: np.ndarray
     counts: np.ndarray
+    unnamed: bool
 
 
 Lowers = tuple[tuple[LowerCounts, ...], ...]
@@ -113,18 +118,21 @@ def tables_of_step(source: StepSource, tail: Tail, edges: Edges) -> tuple[StepTa
     centres, places = centres_of(source), PromptPlaces()
     n_cells = {"quadrant": len(QUADRANTS), **{name: len(edge) - 1 for name, edge in edges.items()}}
     counts = {name: np.zeros((0, N_SETS, k), dtype=np.int64) for name, k in n_cells.items()}
+    unnamed = False
 
     def counted() -> Iterator[Totals]:
+        nonlocal unnamed
         for batch, members in with_sets(source, tail, _COLUMNS):
+            unnamed |= bool((batch["prompt_id"].to_numpy() == NO_PROMPT).any())
             cells = {"quadrant": quadrants_in(batch, centres), **bins_in(batch, edges)}
-            prompts = places.of(batch["prompt_id"].to_numpy())
+            prompts = places.of(_units(batch))
             for name, k in n_cells.items():
                 counts[name] = padded_sum(counts[name], counts_by_prompt(prompts, cells[name], members, k))
             yield Totals.of(batch, cells["quadrant"], members)
 
     totals = reduce(Totals.merge, counted())
     tables = StepTables(totals, {name: CellCounts.of(found) for name, found in counts.items()})
-    return tables, StepPrompts(source.step, places.ids, counts["quadrant"].sum(axis=2))
+    return tables, StepPrompts(source.step, places.ids, counts["quadrant"].sum(axis=2), unnamed)
 
 
 def ids_of_step(
@@ -139,12 +147,16 @@ def ids_of_step(
     lowers: Lowers | None = None
     for batch, members in with_sets(source, tail, _OF_IDS):
         cells = pc.fill_null(pc.index_in(batch["token_id"], value_set=wanted), len(ids)).to_numpy()
-        prompts = places.of(batch["prompt_id"].to_numpy())
+        prompts = places.of(_units(batch))
         counts = padded_sum(counts, counts_by_prompt(prompts, cells, members, len(ids) + 1))
         found = _lowers(batch, members, uppers)
         lowers = found if lowers is None else merge_lowers(lowers, found)
     assert lowers is not None, "a step has tokens"
     return CellCounts.of(counts), lowers
+
+
+def _units(batch: pa.RecordBatch) -> np.ndarray:
+    return prompt_units(batch["prompt_id"].to_numpy(), batch["sample_id"].to_numpy())
 
 
 def _lowers(batch: pa.RecordBatch, members: Sequence[Member], uppers: Sequence[Sequence[set[int]]]) -> Lowers:

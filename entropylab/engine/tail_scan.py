@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..analysis.prompt_units import prompt_units
 from ..errors import InsufficientDataError, RunFormatError
 from ..record.bit_counts import (
     HALVES,
@@ -169,8 +170,8 @@ def _lower(source: StepSource, uppers: set[int]) -> LowerCounts:
 def _by_prompt(source: StepSource, threshold: float) -> np.ndarray:
     """Tokens at or above the threshold of each prompt of the step."""
     ids, inside = [], []
-    for batch in source.rows("tokens", ("prompt_id", "covariance")):
-        ids.append(batch["prompt_id"].to_numpy())
+    for batch in source.rows("tokens", ("prompt_id", "sample_id", "covariance")):
+        ids.append(prompt_units(batch["prompt_id"].to_numpy(), batch["sample_id"].to_numpy()))
         inside.append(batch["covariance"].to_numpy() >= threshold)
     _, prompt = np.unique(np.concatenate(ids), return_inverse=True)
     return np.bincount(prompt[np.concatenate(inside)], minlength=int(prompt.max()) + 1)

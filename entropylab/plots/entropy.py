@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..analysis.comparison_figures import EVALUATIONS, LABELS, compared_metrics
 from .figure import GHOST_WIDTH, WIDE, band, line_kwargs, look, marker_of, new_figure, placeholder
 from .series import Line, evaluation_lines, step_lines
 from .style import GHOST
@@ -60,14 +61,21 @@ def draw_evaluation(runs: Sequence[Run], metric: str, ax: Axes, *, ylabel: str |
 
 
 def entropy_figure(runs: Sequence[Run]) -> Figure:
-    """Three panels side by side: H, accuracy at T = 1 and pass@8 over steps."""
-    figure, axes = new_figure(WIDE, 2.4, ncols=3)
+    """Panels side by side: H, and accuracy at T = 1 and pass@8, or what else was evaluated, over steps."""
+    shown = shown_metrics(runs)
+    figure, axes = new_figure(WIDE, 2.4, ncols=1 + len(shown))
     with look():
         draw_entropy(runs, axes[0])
-        draw_evaluation(runs, "accuracy", axes[1], ylabel="accuracy, T = 1")
-        draw_evaluation(runs, "pass@8", axes[2])
+        for metric, ax in zip(shown, axes[1:], strict=True):
+            draw_evaluation(runs, metric, ax, ylabel=LABELS.get(metric, metric))
         share_legend(figure, axes)
     return figure
+
+
+def shown_metrics(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Accuracy at T = 1 and pass@8, or where neither was evaluated up to two other metrics."""
+    metrics = compared_metrics(runs)
+    return ("accuracy", "pass@8") if metrics == EVALUATIONS else metrics[:2]
 
 
 def share_legend(figure: Figure, axes: Sequence[Axes]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from entropylab.analysis.curve_data import ACCURACY
 from entropylab.plots.attribution import attribution_figure
 from entropylab.plots.comparison import draw_comparison
 from entropylab.plots.curve import draw_curve
-from entropylab.plots.entropy import entropy_figure
+from entropylab.plots.entropy import entropy_figure, shown_metrics
 from entropylab.plots.figure import WIDE, draw
 from entropylab.plots.series import by_method, group_key
 from entropylab.plots.style import method_label, run_style
@@ -30,14 +31,16 @@ if TYPE_CHECKING:
 
 def entropy_over_steps(findings: Findings) -> Picture:
     """Entropy, accuracy and pass@8 over the steps of all runs."""
+    names = list(shown_metrics(findings.runs))
+    beside = " and ".join("accuracy at temperature 1" if name == "accuracy" else name for name in names)
     counts = [f"{method_label(key)} {len(runs)}" for key, runs in by_method(findings.runs).items()]
     caption = (
         "Left: mean token entropy of the rollouts, running mean over 1/20 of the steps, single runs with "
-        "their raw values behind. Middle and right: accuracy at temperature 1 and pass@8 on the "
+        f"their raw values behind. Beside it: {beside} on the "
         "validation split, as evaluated. Lines are means over seeds, bands their range (no interval). "
         f"Runs: {', '.join(counts)}."
     )
-    title = "Entropy, accuracy and pass@8 over the steps."
+    title = f"{', '.join(['Entropy', *names[:-1]])} and {names[-1]} over the steps."
     return Picture(entropy_figure(findings.runs), title, caption, key="steps")
 
 
@@ -57,18 +60,21 @@ def first_of_each(found: Sequence[Finding]) -> list[Finding]:
 
 def _law_row(fitted: Sequence[Finding], key: str) -> Picture:
     numbers = "; ".join(f"{finding.label} {finding.result.n_points}" for finding in fitted)
+    metrics = dict.fromkeys(finding.result.performance_name or ACCURACY for finding in fitted)
+    performance = " and ".join("accuracy at temperature 1" if m == ACCURACY else m for m in metrics)
     caption = (
-        "Validation accuracy at temperature 1 against exp(H), one point an evaluation, pale to full over "
+        f"Validation {performance} against exp(H), one point an evaluation, pale to full over "
         "the steps; H in nats on top. Solid: R = -a exp(H) + b where it was seen, dashed: continued to "
         "H = 0; diamond: the ceiling b - a with its interval. Inner band: interval if the law holds; outer "
         f"band, dotted edges: over five curve shapes. Points: {numbers}."
     )
-    return Picture(side_by_side(fitted, _draw_law), "Accuracy against exp(H).", caption, key=key)
+    return Picture(side_by_side(fitted, _draw_law), "Performance against exp(H).", caption, key=key)
 
 
 def _draw_law(finding: Finding, ax: Axes) -> None:
     method = group_key(finding.run) if finding.run else ""
-    draw_curve(finding.result, ax, style=run_style(method, method))
+    metric = finding.result.performance_name or ACCURACY
+    draw_curve(finding.result, ax, style=run_style(method, method), performance=f"{metric} R")
 
 
 def tails(finding: Finding, key: str) -> Paragraph | Picture:

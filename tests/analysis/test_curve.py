@@ -267,3 +267,10 @@ def test_a_rising_entropy_with_rising_performance_is_told_without_an_interval_to
     assert fit.withheld is not None
     assert fit.a < 0
     assert any("a is negative (-" in warning for warning in fit.warnings)
+
+
+@pytest.mark.parametrize("below", [1.0, 3.0])
+def test_a_far_ceiling_is_told_with_few_points_too(below):
+    x = np.linspace(1 + below * 0.1, 1.1 + below * 0.1, 7)
+    fit = fit_curve(np.log(x), B - A * x)
+    assert any("extrapolation" in warning for warning in fit.warnings) == (below > 1.0)

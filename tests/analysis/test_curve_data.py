@@ -107,3 +107,15 @@ def test_what_a_run_lacks_is_named(run, tmp_path):
         fit_run(recorded(tmp_path / "two", 4, [0, 2, 4]))
     with pytest.raises(MissingInputError, match="no entropies"):
         law_points(recorded(tmp_path / "observed", 3, [0, 1, 2], entropy=False))
+
+
+def test_without_accuracies_the_other_performance_is_fitted(tmp_path):
+    run = recorded(tmp_path / "scored", 5, [])
+    with el.Recorder(tmp_path / "scored") as recorder:
+        for step in range(5):
+            recorder.evaluate(step, metric="reward", value=float(step), n=10)
+            recorder.evaluate(step, metric="entropy", value=1.0, n=10)
+    fit = fit_run(run)
+    assert (fit.performance_name, fit.performance.tolist()) == ("reward", [0.0, 1.0, 2.0, 3.0, 4.0])
+    assert fit.summary().startswith("R is 'reward'.")
+    assert fit_run(run, metric="entropy").performance_name == "entropy"

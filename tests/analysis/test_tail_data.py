@@ -78,3 +78,20 @@ def test_rows_that_are_not_finite_are_left_out_with_a_warning(run, monkeypatch):
     tokens = run_tokens(run, [0])
     assert "1 of " in tokens.warnings[0]
     assert np.isfinite(tokens.frame[["l", "a"]].to_numpy()).all()
+
+
+def test_responses_stand_in_for_prompts_that_were_not_recorded(tmp_path):
+    rng = np.random.default_rng(0)
+    with el.Recorder(tmp_path / "run") as recorder:
+        for step in range(2):
+            recorder.record(
+                step,
+                None,
+                logprobs=-rng.exponential(size=(8, 5)),
+                advantages=rng.normal(size=8),
+                mask=np.ones((8, 5)),
+            )
+    tokens = run_tokens(el.open_run(tmp_path / "run"))
+    assert tokens.frame["prompt"].nunique() == 16
+    assert (tokens.frame["prompt"] == tokens.frame["sample"]).all()
+    assert any("responses stand in" in warning for warning in tokens.warnings)

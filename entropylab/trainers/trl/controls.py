@@ -11,6 +11,7 @@ from ...losses.controls.entropy_advantage import EntropyAdvantage
 from ...losses.controls.kl_cov import KLCov
 from ...losses.controls.random_clip import RandomClip
 from ...losses.controls.sample_weight import SampleWeight
+from ...losses.methods import Method
 from .settings import TrainerSettings
 
 WEIGHING = (ClipCov, RandomClip, EntropyAdvantage, SampleWeight)
@@ -33,6 +34,16 @@ def check_control(control: Any, settings: TrainerSettings) -> None:
         raise InvalidInputError(
             f"attach: control is a sequence of {len(control)}; only one control can enter as a changed "
             "advantage, give one"
+        )
+    if isinstance(control, type):
+        raise InvalidInputError(
+            f"attach: control is the class {control.__name__}; give its settings, such as "
+            f"{control.__name__}()"
+        )
+    if isinstance(control, (str, Method)):
+        raise InvalidInputError(
+            "attach: control names a method; give its control, el.METHODS[...].control, or settings such as "
+            "el.ClipCov.paper()"
         )
     name = type(control).__name__
     if isinstance(control, KLCov):
