@@ -55,7 +55,7 @@ def differences(comparison: Comparison) -> None:
     if not performances:
         st.caption("No validation evaluation was recorded, so there is no performance to compare.")
         return
-    st.caption("Thick bars: over the seeds; thin bars: over seeds and problems.")
+    st.caption("Thick bars: over the seeds; thin bars, of accuracies: over seeds and problems.")
     for place, metric in zip(st.columns(len(performances)), performances, strict=True):
         draw(matched_figure(comparison, metric), f"matched_{metric}", place)
 

@@ -134,7 +134,7 @@ def audit_proxies(
     if not sets:
         raise InsufficientDataError(
             f"{run.name}: no update with the influence of its tokens; record it every few steps with "
-            "Recorder(influence_every=...) or record(influence=...)"
+            "attach(influence_every=...), Recorder(influence_every=...) or record(influence=...)"
         )
     found = [set_figures(tokens, fraction) for tokens in sets]
     return ProxyAudit(

@@ -115,7 +115,8 @@ def test_no_token_ids_no_entropy_one_step_no_prompts(tmp_path):
     assert_same(found, el.attribute(run))
     assert found.tokens.empty
     assert set(found.bins["quantity"]) == {"probability"}
-    assert found.n_prompts == 1
+    assert found.n_prompts == 12  # the responses
+    assert "responses stand in for them" in found.summary()
     assert "token ids were not recorded" in found.summary()
 
 
