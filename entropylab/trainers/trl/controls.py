@@ -42,8 +42,8 @@ def check_control(control: Any, settings: TrainerSettings) -> None:
         )
     if isinstance(control, (str, Method)):
         raise InvalidInputError(
-            "attach: control names a method; give its control, el.METHODS[...].control, or settings such as "
-            "el.ClipCov.paper()"
+            "attach: control names a method, which cannot be written as a changed advantage; give its "
+            "control, el.METHODS[...].control, or settings such as el.ClipCov.paper()"
         )
     name = type(control).__name__
     if isinstance(control, KLCov):

@@ -127,6 +127,8 @@ CONTROLS: dict[str, tuple[Any, str]] = {
     "ref": (el.KLCov(reference="ref"), "beta > 0"),
     "two": ([el.ClipCov.paper(), el.KLCov.paper()], "only one control"),
     "none": ("ClipCov", "cannot be written"),
+    "a method": (el.METHODS["clip_cov"], r"METHODS\[\.\.\.\]\.control"),
+    "a class": (el.ClipCov, r"give its settings, such as ClipCov\(\)"),
 }
 
 
