@@ -93,6 +93,7 @@ def test_ties_are_cut_as_attribute_cuts_them(tmp_path):
     assert_same(scan_attribution(run, steps=1, workers=1), el.attribute(run, steps=1))
 
 
+@pytest.mark.long
 def test_the_same_to_the_bit_over_every_engine_and_order(recorded, engines):
     alone = scan_attribution(recorded, workers=1).to_dict()
     assert json.loads(json.dumps(alone, allow_nan=False)) == alone

@@ -105,6 +105,7 @@ def test_ray_missing_is_one_clear_error(monkeypatch):
         list(engine_of("ray")(work.square, [1], 1))
 
 
+@pytest.mark.long
 def test_a_replay_is_the_same_over_every_engine(recorded, engines):
     alone = el.replay(recorded, "kl_cov_7b").to_dict()
     for engine in engines.values():

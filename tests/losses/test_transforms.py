@@ -83,7 +83,7 @@ def _same(first, second):
         torch.testing.assert_close(other.metrics[name], value, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.quick("kl_cov_7b", "gspo")
+@pytest.mark.quick("gspo")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "row",
