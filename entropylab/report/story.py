@@ -48,7 +48,9 @@ def law_sentence(finding: Finding | None) -> str:
         return f"No law was fitted: {finding.missing if finding else 'no run'}."
     fit: CurveFit = finding.result
     r2 = "undefined" if fit.r2 is None else f"{fit.r2:.2f}"
-    line = f"R = {-fit.a:.2f} exp(H) {fit.b:+.2f} on {fit.n_points} evaluations of {finding.label}: R2 {r2}"
+    other = f" ({fit.performance_name})" if fit.performance_name not in (None, "accuracy") else ""
+    points = f"{fit.n_points} evaluations{other} of {finding.label}"
+    line = f"R = {-fit.a:.2f} exp(H) {fit.b:+.2f} on {points}: R2 {r2}"
     bounds = fit.intervals["ceiling"]
     if bounds is None:
         return f"{line}, ceiling {fit.ceiling:.2f} without an interval ({_first(fit.withheld)})."
