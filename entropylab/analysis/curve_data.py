@@ -69,8 +69,7 @@ def fit_run(
 
 
 def performance_of(run: Run, split: str = "validation") -> str:
-    """What a run is judged by: "accuracy", or where that was not evaluated on the split the first other
-    metric by name that is no entropy."""
+    """What a run is judged by on a split: "accuracy", else the first other metric by name, no entropy."""
     found = run.evaluations()
     names = sorted(set(found.loc[found["split"] == split, "metric"]))
     others = [name for name in names if "entropy" not in name.lower()]

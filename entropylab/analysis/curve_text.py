@@ -14,9 +14,9 @@ _HIDDEN = ("line", "grid", "alternatives")
 
 def curve_summary(fit: CurveFit) -> str:
     """Lines of text: the ceiling first, then the coefficients, the noise and the warnings."""
-    other = fit.performance_name not in (None, "accuracy")
-    lines = [f"R is {fit.performance_name!r}."] if other else []
-    lines += [_headline(fit), _form_line(fit), _coefficients(fit), _noise(fit)]
+    lines = [_headline(fit), _form_line(fit), _coefficients(fit), _noise(fit)]
+    if fit.performance_name not in (None, "accuracy"):
+        lines.append(f"R is {fit.performance_name!r}.")
     lines += [f"{note}." for note in left_out(fit)]
     lines += [f"Warning: {warning}." for warning in fit.warnings]
     return "\n".join(lines)
