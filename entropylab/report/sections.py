@@ -52,7 +52,7 @@ def summary_section(findings: Findings) -> Iterator[Block]:
 
 
 def _methods_table(comparison: Comparison) -> Table:
-    names = [*("entropy_start", "entropy_end"), *(_figures(comparison.shown[1:]))]
+    names = ["entropy_start", "entropy_end", *_figures(comparison.shown[1:])]
     rows = []
     for method, group in comparison.methods.groupby("method", sort=False):
         by_metric = group.set_index("metric")
