@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from entropylab.analysis.comparison_figures import is_entropy
+
 METRICS = {
     "accuracy": "accuracy (T=1)",
     "accuracy_greedy": "accuracy (greedy)",
@@ -34,11 +36,6 @@ def unit(metric: str) -> str:
     if metric in METRICS or metric.startswith(("pass@", "accuracy")):
         return "share of problems"
     return "nats" if is_entropy(metric) else ""
-
-
-def is_entropy(metric: str) -> bool:
-    """Whether a metric is an entropy and so no performance."""
-    return "entropy" in metric.lower()
 
 
 def performances(metrics: Collection[str]) -> list[str]:

@@ -39,6 +39,11 @@ LAST_EVALUATIONS = 4
 LAST_STEPS = 10
 
 
+def is_entropy(metric: str) -> bool:
+    """Whether an evaluated metric is an entropy and so no performance."""
+    return "entropy" in metric.lower()
+
+
 MOST_OTHERS = 3
 """Other metrics that are compared where none of `EVALUATIONS` was recorded."""
 
@@ -49,7 +54,7 @@ def compared_metrics(runs: Iterable[Run]) -> tuple[str, ...]:
     Of those, 3 at the most, entropies left out; `EVALUATIONS` too where there is none.
     """
     held = [name for run in runs for name in _validation(run)["metric"].unique()]
-    counts = {name: held.count(name) for name in dict.fromkeys(held) if "entropy" not in name.lower()}
+    counts = {name: held.count(name) for name in dict.fromkeys(held) if not is_entropy(name)}
     if not counts or not counts.keys().isdisjoint(EVALUATIONS):
         return EVALUATIONS
     return tuple(sorted(counts, key=lambda name: (-counts[name], name))[:MOST_OTHERS])

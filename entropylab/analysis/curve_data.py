@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InsufficientDataError, MissingInputError, UnknownNameError
+from .comparison_figures import is_entropy
 from .curve import CurveFit, fit_curve
 from .curve_points import MIN_POINTS
 
@@ -37,6 +38,7 @@ def law_points(
     Raises UnknownNameError for a split, metric or column that the run does not have, MissingInputError
     where entropies were not recorded, InsufficientDataError for fewer than two common steps.
     """
+    metric = performance_of(run, split) if metric is None else metric
     return _paired(run, split, metric, entropy)[0]
 
 
@@ -54,6 +56,7 @@ def fit_run(
     Warns where the run acted on entropy or KL: the law is claimed without that only (arXiv 2505.22617,
     section 2.6).
     """
+    metric = performance_of(run, split) if metric is None else metric
     points, left_out = _paired(run, split, metric, entropy, least=MIN_POINTS)
     fit = fit_curve(
         points["entropy"],
@@ -64,15 +67,14 @@ def fit_run(
         level=level,
     )
     warnings = (*fit.warnings, *warn_intervention(run.method, run.config))
-    chosen = performance_of(run, split) if metric is None else metric
-    return replace(fit, warnings=warnings, left_out=left_out, performance_name=chosen)
+    return replace(fit, warnings=warnings, left_out=left_out, performance_name=metric)
 
 
 def performance_of(run: Run, split: str = "validation") -> str:
     """What a run is judged by on a split: "accuracy", else the first other metric by name, no entropy."""
     found = run.evaluations()
     names = sorted(set(found.loc[found["split"] == split, "metric"]))
-    others = [name for name in names if "entropy" not in name.lower()]
+    others = [name for name in names if not is_entropy(name)]
     return ACCURACY if ACCURACY in names or not others else others[0]
 
 
@@ -135,10 +137,9 @@ def _is_positive(value: Any) -> bool:
 
 
 def _paired(
-    run: Run, split: str, metric: str | None, entropy: str, least: int = 2
+    run: Run, split: str, metric: str, entropy: str, least: int = 2
 ) -> tuple[pd.DataFrame, tuple[int, ...]]:
     """The points of `law_points`, and the evaluated steps that hold no entropy."""
-    metric = performance_of(run, split) if metric is None else metric
     chosen = _evaluations(run, split, metric)
     joined = _entropies(run, entropy).merge(chosen, on="step", how="right").sort_values("step")
     points = joined.dropna()

@@ -13,6 +13,7 @@ from scipy.stats import rankdata, t as student
 from ..record.summary import top_count
 from ..schema import QUADRANTS
 from .cluster_bootstrap import Floats
+from .prompt_units import prompt_units
 from .proxy_rankings import (
     CONTROL,
     FIGURES,
@@ -66,7 +67,7 @@ def set_figures(tokens: pd.DataFrame, fraction: float) -> SetFigures:
 
 def _blocks(tokens: pd.DataFrame) -> NDArray[np.intp]:
     """The block of each token's prompt, or response where prompts are not known."""
-    ids = tokens["prompt_id"] if (tokens["prompt_id"] >= 0).all() else tokens["sample_id"]
+    ids = prompt_units(tokens["prompt_id"].to_numpy(), tokens["sample_id"].to_numpy())
     codes = pd.factorize(ids)[0]
     return codes % min(BLOCKS, int(codes.max()) + 1)
 
