@@ -13,13 +13,17 @@ from ..record.reader import Run
 EVALUATIONS = ("accuracy", "accuracy_greedy", "pass@8")
 """Metrics of the split "validation": at temperature 1, greedy, and any of 8 samples right."""
 
-LABELS = {
+_LABELS = {
     "entropy": "entropy H (nats)",
     "accuracy": "accuracy, T = 1",
     "accuracy_greedy": "accuracy, greedy",
     "pass@8": "pass@8",
 }
-"""What is compared -> its name in a table or on an axis; other metrics go by their own."""
+
+
+def label_of(metric: str) -> str:
+    """What is compared, as a table or an axis names it; a metric that is not known by its own name."""
+    return _LABELS.get(metric, metric)
 
 
 def figure_names(metrics: Sequence[str] = EVALUATIONS) -> tuple[str, ...]:

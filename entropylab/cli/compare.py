@@ -62,12 +62,12 @@ def _show(comparison: Comparison, rows: list[dict]) -> None:
 
 def _rows(comparison: Comparison) -> Iterator[list[str]]:
     """One row a quantity and method; the quantity's name stands once."""
-    from entropylab.analysis.comparison_figures import LABELS
+    from entropylab.analysis.comparison_figures import label_of
 
     means = comparison.methods.set_index(["metric", "method"])
     gaps = comparison.differences.set_index(["metric", "method"])
     for key in comparison.shown:
-        name = LABELS.get(key, key)
+        name = label_of(key)
         for place, method in enumerate(dict.fromkeys(comparison.methods["method"])):
             start, end = (number(means.loc[(f"{key}_{when}", method), "mean"]) for when in ("start", "end"))
             gap = gaps.loc[(f"{key}_end", method)] if (f"{key}_end", method) in gaps.index else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..analysis.comparison_figures import LABELS
+from ..analysis.comparison_figures import label_of
 from .figure import MUTED, look, marker_of, new_figure
 from .style import method_label, run_style
 from .text import drawn
@@ -38,7 +38,7 @@ def draw_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
             _draw_method(comparison, table[table["method"] == method], method, shift, ax)
         if against:
             ax.axvline(0, color=MUTED, linewidth=0.6)
-        shown = [LABELS.get(name, name) for name in comparison.shown]
+        shown = [label_of(name) for name in comparison.shown]
         ax.set_yticks(range(len(shown)), [drawn(name) for name in shown])
         ax.set_ylim(len(shown) - 0.4, -0.6)
         ax.set_xlabel("difference from the baseline at the end" if against else "value at the end")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.comparison_figures import EVALUATIONS, LABELS, compared_metrics
+from ..analysis.comparison_figures import EVALUATIONS, compared_metrics, label_of
 from .figure import GHOST_WIDTH, WIDE, band, line_kwargs, look, marker_of, new_figure, placeholder
 from .series import Line, evaluation_lines, step_lines
 from .style import GHOST
@@ -67,7 +67,7 @@ def entropy_figure(runs: Sequence[Run]) -> Figure:
     with look():
         draw_entropy(runs, axes[0])
         for metric, ax in zip(shown, axes[1:], strict=True):
-            draw_evaluation(runs, metric, ax, ylabel=LABELS.get(metric, metric))
+            draw_evaluation(runs, metric, ax, ylabel=label_of(metric))
         share_legend(figure, axes)
     return figure
 

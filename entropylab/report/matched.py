@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from entropylab.analysis.comparison_figures import LABELS
+from entropylab.analysis.comparison_figures import label_of
 from entropylab.plots.style import method_label
 
 from .blocks import Block, Fold, Heading, Paragraph, Table, table
@@ -73,7 +73,7 @@ def _reason(comparison: Finding) -> str:
 
 
 def _table(matched: pd.DataFrame, metrics: Sequence[str], bounds: str) -> Table:
-    names = [LABELS.get(metric, metric) for metric in metrics]
+    names = [label_of(metric) for metric in metrics]
     places = matched.groupby(["method", "at"], sort=False)
     rows = [
         [_first_cell(method, at, rows["x"].iloc[0]), *_cells(rows, metrics, bounds)]
