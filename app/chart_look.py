@@ -275,7 +275,7 @@ def log_axis(low: float, high: float) -> dict[str, object]:
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     steps = (1, 2, 5) if len(decades) <= 4 else (1,)
     ticks = [step * 10.0**power for power in decades for step in steps]
-    shown = [tick for tick in ticks if low / 1.2 <= tick <= high * 1.2]
+    shown = [tick for tick in ticks if low / 1.2 <= tick <= high * 1.2] or [low]
     return {"type": "log", "tickvals": shown, "ticktext": [f"{tick:,g}" for tick in shown]}
 
 

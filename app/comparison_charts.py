@@ -107,8 +107,7 @@ def title(metric: str) -> str:
     """A compared metric above its panel or column."""
     if metric == "entropy":
         return "Entropy H, nats"
-    label = metric_names.metric_label(metric)
-    return label[0].upper() + label[1:]
+    return metric_names.metric_title(metric)
 
 
 def end_table(comparison: Comparison) -> pd.DataFrame:

@@ -90,8 +90,8 @@ def windows_figure(
 def cumulated_figure(
     result: Dynamics, observed: str, predictor: str, style: Style, height: int = 260
 ) -> go.Figure:
-    """Both summed from the start, the prediction scaled to the same end: they agree in any order."""
-    figure = look.empty_figure(height, "Cumulated from the start (agrees in any order)")
+    """Both summed from the start, the prediction scaled to the same end, also in random order."""
+    figure = look.empty_figure(height, "Cumulated from the start")
     figure.update_layout(showlegend=True, legend={"y": -0.3, "yanchor": "top"})
     sums = cumulated(result.series, observed, predictor)
     for column, name, drawn in (

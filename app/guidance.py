@@ -4,7 +4,7 @@ from __future__ import annotations
 
 GUIDANCE = {
     "law_chart": "Points on the line: the law holds so far. The diamond at H = 0 is the ceiling, its whiskers the "
-    "interval; where the form band is much wider, the ceiling rests on the shape assumed.",
+    "interval, if it has one; where the form band is much wider, the ceiling rests on the shape assumed.",
     "tail_survival": "A line far above its independence null says that high covariance is more than two heavy margins "
     "meeting by chance. Straight on these axes: like a power law.",
     "tail_lorenz": "The steeper the rise at the left, the fewer tokens hold the positive covariance.",
@@ -27,5 +27,5 @@ GUIDANCE = {
     "influence_quadrant": "Ranked within each quadrant alone: a proxy may be right about rare tokens and blind to the rest. "
     "Values below -1 stand at -1.",
     "influence_entropy": "Ranked within each quarter alone, from the surest states to the most open ones.",
-    "dynamics_cumulated": "All three agree, the shuffled one too: no evidence.",
+    "dynamics_cumulated": "Sums agree easily: where the line in random order follows too, the agreement is no evidence.",
 }

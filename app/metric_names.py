@@ -31,6 +31,12 @@ def metric_label(metric: str) -> str:
     return METRICS.get(metric, metric)
 
 
+def metric_title(metric: str) -> str:
+    """The same above a panel or a column."""
+    label = metric_label(metric)
+    return label[:1].upper() + label[1:]
+
+
 def unit(metric: str) -> str:
     """The unit of an evaluation metric; nothing where it is not known."""
     if metric in METRICS or metric.startswith(("pass@", "accuracy")):

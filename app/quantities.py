@@ -53,7 +53,11 @@ COVARIANCE = Quantity(
     "Mean covariance", "nats × advantage", 4, zero_line=True, tells="Above 0: the step lowers the entropy."
 )
 SELECTED = Quantity(
-    "Tokens selected", "share of all", is_share=True, from_zero=True, tells="At 0: the control does nothing."
+    "Tokens selected",
+    "share of all",
+    is_share=True,
+    from_zero=True,
+    tells="A baseline chooses none; a control that stays at 0 does nothing.",
 )
 _METRIC_TELLS = {
     "accuracy": "What a policy gains while its entropy falls.",
@@ -124,7 +128,6 @@ def _of_steps(column: str) -> Read:
 
 
 def _of_evaluations(metric: str) -> tuple[Quantity, Read]:
-    label = metric_names.metric_label(metric)
-    name = f"{label[:1].upper()}{label[1:]}"
+    name = metric_names.metric_title(metric)
     quantity = Quantity(name, metric_names.unit(metric), tells=_METRIC_TELLS.get(metric, ""))
     return quantity, lambda entry: run_data.evaluation_series(entry, metric)

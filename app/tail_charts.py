@@ -57,6 +57,7 @@ def index_figure(report: TailReport, estimator: str, height: int = 250) -> go.Fi
             mode="lines+markers",
             marker={"symbol": style.marker, "size": 6},
             hovertemplate="%{y:.2f}",
+            error_y=_whiskers(rows, estimator) if len(rows) == 1 else None,
         )
     look.zero_line(figure)
     ks = report.estimates["k"]
@@ -64,6 +65,13 @@ def index_figure(report: TailReport, estimator: str, height: int = 250) -> go.Fi
         figure.update_xaxes(look.log_axis(ks.min(), ks.max()))
     figure.update_xaxes(title={"text": "k, tokens above the threshold"})
     return figure
+
+
+def _whiskers(rows: pd.DataFrame, estimator: str) -> dict[str, object]:
+    """The interval at a single threshold, where a band has no width."""
+    value, low, high = (rows[f"{estimator}{end}"] for end in ("", "_low", "_high"))
+    shown = {"symmetric": False, "array": high - value, "arrayminus": value - low}
+    return {"type": "data", "thickness": 1.5, "width": 4} | shown
 
 
 def lorenz_figure(report: TailReport, height: int = 235) -> go.Figure:

@@ -26,6 +26,9 @@ import pyarrow as pa
 FORMAT_VERSION = 1
 """Version of the run folder. A reader refuses a newer one by name."""
 
+NO_PROMPT = -1
+"""The prompt id of rows that were recorded without one."""
+
 FORMAT_KEY = b"entropylab_format"
 """Key of the version in the metadata of each Parquet file."""
 

@@ -165,7 +165,7 @@ def _first(n: int) -> int | None:
 
 
 def _tiles(fit: CurveFit) -> None:
-    effective = f"{min(fit.ess, fit.n_points):.0f} effective, autocorrelation {fit.rho:.2f}"
+    effective = f"{fit.effective_points:.0f} effective, autocorrelation {fit.rho:.2f}"
     ceiling, slope = (interval_text(fit.intervals[name]) or "interval withheld" for name in ("ceiling", "a"))
     page_style.tiles(
         [

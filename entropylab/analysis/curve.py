@@ -86,6 +86,11 @@ class CurveFit:
         """Number of points m."""
         return len(self.steps)
 
+    @property
+    def effective_points(self) -> float:
+        """The ess, at most the number of points: anticorrelated noise does not add points."""
+        return min(self.ess, self.n_points)
+
     def predict(self, entropy: ArrayLike) -> np.ndarray:
         """R = -a exp(H) + b at each entropy, in the shape given."""
         return self.b - self.a * np.exp(np.asarray(entropy, dtype=float))

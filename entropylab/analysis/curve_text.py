@@ -68,7 +68,7 @@ def _noise(fit: CurveFit) -> str:
     r2 = "undefined" if fit.r2 is None else f"{fit.r2:.3f}"
     text = (
         f"R2 {r2}, residual sd {fit.residual_sd:.3g}, autocorrelation {fit.rho:.2f}, "
-        f"effective points {min(fit.ess, fit.n_points):.1f}"
+        f"effective points {fit.effective_points:.1f}"
     )
     if fit.binomial_sd is not None:
         text += f", of which sampling explains an sd of {fit.binomial_sd:.3g}"

@@ -23,6 +23,8 @@ WINDOWS = (1, 5, 10, 25)
 """Steps over which change and prediction are summed before they are compared."""
 
 _SHUFFLES = 199
+_AUTOMATIC = 0.9
+"""Correlation of the sums in random order above which their agreement tells nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +60,10 @@ class Dynamics:
     def summary(self) -> str:
         """The plain comparison in one sentence, the best window, the cumulative trap, warnings."""
         lines = [self._sentence(observed) for observed in OBSERVED]
-        told = self.cumulative[self.cumulative["predictor"] == "token_npg"]
-        for row in told.itertuples():
+        sums = self.cumulative[self.cumulative["predictor"] == "token_npg"]
+        for row in sums.itertuples():
             if np.isfinite(row.r):
-                lines.append(
-                    f"Cumulated, {OBSERVED[row.observed].split(',')[0]}: r = {row.r:.2f}, and "
-                    f"{row.shuffled_r:.2f} with the predictions in random order: agreement of sums is nearly "
-                    "automatic."
-                )
+                lines.append(f"Cumulated, {OBSERVED[row.observed].split(',')[0]}: {_of_sums(row)}.")
         return "\n".join([*(text for text in lines if text), *(f"warning: {w}" for w in self.warnings)])
 
     def _sentence(self, observed: str) -> str:
@@ -116,6 +114,12 @@ def entropy_dynamics(run: Run, *, level: float = 0.95, seed: int = 0) -> Dynamic
         level=level,
         warnings=_warnings(run, series),
     )
+
+
+def _of_sums(row: Any) -> str:
+    automatic = row.shuffled_r > _AUTOMATIC
+    told = "agreement of sums is nearly automatic" if automatic else "only what exceeds the latter counts"
+    return f"r = {row.r:.2f}, and {row.shuffled_r:.2f} with the predictions in random order: {told}"
 
 
 def _fit(series: pd.DataFrame, observed: str, predictor: str, window: int, level: float) -> dict[str, Any]:

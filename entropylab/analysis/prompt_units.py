@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-NO_PROMPT = -1
-"""The prompt id of rows that were recorded without one."""
+from ..schema import NO_PROMPT
 
 STAND_IN = (
     "prompts were not recorded, so responses stand in for them: give record(prompt_ids=...); intervals are "

@@ -11,8 +11,9 @@ import pandas as pd
 
 from ..errors import InsufficientDataError, RunNotFoundError
 from ..record.reader import Run
+from ..schema import NO_PROMPT
 from .cluster_bootstrap import Floats
-from .prompt_units import NO_PROMPT, STAND_IN, prompt_units
+from .prompt_units import STAND_IN, prompt_units
 from .surprisal import SurprisalCheck, check_surprisal, vocabulary_size_of
 from .tails import TailReport, analyze_tails
 from .thinned_rows import token_rows

@@ -39,6 +39,9 @@ DECISIVE = (0.002, 0.02)
 ERROR_RATE = 0.025
 """One-sided error rate of the second line, shared by the decisive fractions."""
 
+_NEXT_TO_NOTHING = 20.0
+"""Times the net sum above which the number says only that both sides cancel."""
+
 
 class Line(NamedTuple):
     """One line of the verdict and the sentence that explains it."""
@@ -68,15 +71,18 @@ def judge_shape(estimates: pd.DataFrame, check: PowerLawCheck | None, clusters: 
 
 
 def _heavy(rows: pd.DataFrame, check: PowerLawCheck | None, seen: str) -> Line:
+    everywhere = bool((rows["gpd_low"] > 0).all())
+    where = "every threshold" if everywhere else f"the top {100 * rows['fraction'].iloc[0]:g} %"
+    above = f"above 0 at {where}"
     if check is None:
-        return Line("heavier than exponential", f"{seen}: above 0; a power law could not be tested.")
+        return Line("heavier than exponential", f"{seen}: {above}; a power law could not be tested.")
     tests = f"goodness-of-fit p = {check.fit_p:.2g}, curvature p = {check.curvature_p:.2g}"
     if check.favoured:
         tests += f"; likelihood favours {' and '.join(name.replace('_', ' ') for name in check.favoured)}"
-    if (rows["gpd_low"] > 0).all() and check.supported:
+    if everywhere and check.supported:
         law = f"a power law of exponent {check.exponent:.2f} is not rejected ({tests})"
-        return Line("power-law-like", f"{seen}: above 0 at every threshold; {law}, over the observed range.")
-    return Line("heavier than exponential", f"{seen}: above 0, but a power law is not supported ({tests}).")
+        return Line("power-law-like", f"{seen}: {above}; {law}, over the observed range.")
+    return Line("heavier than exponential", f"{seen}: {above}, but a power law is not supported ({tests}).")
 
 
 def _drifts(rows: pd.DataFrame) -> bool:
@@ -125,11 +131,18 @@ def judge_concentration(table: pd.DataFrame) -> Line:
     low, high = 100 * row["top_share_positive_low"], 100 * row["top_share_positive_high"]
     interval = f" ({low:.0f} to {high:.0f} %)" if np.isfinite(low) else " (no interval)"
     held = f"{_percent(row['top_share_positive'])} of the positive mass{interval}"
-    net = row["top_share_net"]
-    rest = f"{net:.3g} times the net sum" if np.isfinite(net) else "the net sum is not positive"
+    rest = _beside_net(row["top_share_net"])
     absolute = _percent(row["top_share_absolute"])
     why = f"The top 2 % of the tokens hold {held}, {absolute} of the absolute mass; {rest}."
     return Line(f"the top 2 % hold {held}", why)
+
+
+def _beside_net(times: float) -> str:
+    if not np.isfinite(times):
+        return "the net sum is not positive"
+    if times > _NEXT_TO_NOTHING:
+        return "the net sum is next to nothing beside that"
+    return f"{times:.3g} times the net sum"
 
 
 def _percent(share: float) -> str:

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..analysis.prompt_units import NO_PROMPT, prompt_units
+from ..analysis.prompt_units import prompt_units
 from ..errors import RunFormatError
 from ..record.bit_counts import LowerCounts, UpperCounts, lower_counts, merge_lower, ordered_bits
 from ..record.step_source import StepSource
-from ..schema import QUADRANTS
+from ..schema import NO_PROMPT, QUADRANTS
 from .attribution_cells import CellCounts, Member, counts_by_prompt, padded_sum
 from .attribution_rows import (
     N_SETS,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..record.recorder import Recorder
+from ..schema import NO_PROMPT
 from .steps import TOKEN_FIELDS, ImportedStep, Response
 
 PIECE_CELLS = 2_000_000
@@ -32,7 +33,7 @@ def record_step(recorder: Recorder, step: ImportedStep) -> None:
             advantages=_padded(rows, "advantages"),
             mask=_padded(rows, "mask", False),
             rewards=_rewards(step.responses, rows),
-            prompt_ids=_ids(step.responses, rows, "prompt_id", -1),
+            prompt_ids=_ids(step.responses, rows, "prompt_id", NO_PROMPT),
             sample_ids=_ids(step.responses, rows, "sample_id", None),
             texts=_texts(step.responses, rows),
             micro_step=number,

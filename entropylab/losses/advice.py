@@ -48,7 +48,7 @@ def advise(control: SelectingControl, covariances: Covariances, positive: Tensor
     KL-Cov without any update off-policy.
     """
     found = covariances.found
-    _advise_fraction(control, int(found.count))
+    advise_fraction(control, int(found.count))
     if found.count > 1:
         if _varies(covariances, positive):
             if not bool(candidates > 0):
@@ -56,6 +56,22 @@ def advise(control: SelectingControl, covariances: Covariances, positive: Tensor
         elif _any(_inside(found, found.inputs["advantages"])):
             _advise_constant(control, found)
         _advise_on_policy(control, found)
+
+
+def advise_fraction(control: SelectingControl, n_tokens: int) -> None:
+    """Warn where the fraction of ``n_tokens`` that is chosen is off by more than 20 %."""
+    budget = control.budget
+    if budget.count is not None or budget.fraction is None or n_tokens == 0:
+        return
+    effective = budget.of(n_tokens) / n_tokens
+    if abs(effective / budget.fraction - 1.0) > _TOLERANCE:
+        _once(
+            control,
+            "fraction",
+            f"fraction={budget.fraction:g} of {n_tokens} tokens is {budget.fraction * n_tokens:.3g}, so "
+            f"{budget.of(n_tokens)} are chosen: effectively {effective:.2g}; "
+            "choose on a larger token set, or raise the fraction",
+        )
 
 
 def _varies(covariances: Covariances, positive: Tensor) -> bool:
@@ -132,20 +148,6 @@ def _off_policy(found: Survey) -> bool:
         return True
     logprobs, old_logprobs = found.inputs["logprobs"].detach(), found.inputs["old_logprobs"].detach()
     return _any((logprobs - old_logprobs).masked_fill(~found.inside, 0.0), above=_ON_POLICY)
-
-
-def _advise_fraction(control: SelectingControl, n_tokens: int) -> None:
-    budget = control.budget
-    if budget.count is not None or budget.fraction is None or n_tokens == 0:
-        return
-    effective = budget.of(n_tokens) / n_tokens
-    if abs(effective / budget.fraction - 1.0) > _TOLERANCE:
-        _once(
-            control,
-            "fraction",
-            f"fraction={budget.fraction:g} of {n_tokens} tokens is {budget.fraction * n_tokens:.3g}, so "
-            f"{budget.of(n_tokens)} are chosen: effectively {effective:.2g}; choose on a larger token set",
-        )
 
 
 def _any(values: Tensor, above: float = 0.0) -> bool:

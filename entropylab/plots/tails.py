@@ -63,9 +63,11 @@ def draw_tail_index(report: TailReport, ax: Axes, *, side: str = "right") -> Axe
     ax.axhline(0, color=MUTED, linewidth=0.6)
     ax.set_xscale("log")
     ax.invert_xaxis()
-    ax.set_xticks(rows["fraction"], [f"{100 * f:g} %" for f in rows["fraction"]])
+    ax.set_xticks(rows["fraction"], [f"{100 * f:g}" for f in rows["fraction"]])
+    if len(rows) == 1:
+        ax.set_xlim(2 * rows["fraction"].iloc[0], rows["fraction"].iloc[0] / 2)
     ax.minorticks_off()
-    ax.set_xlabel("share of tokens in the tail")
+    ax.set_xlabel("share of tokens in the tail (%)")
     ax.set_ylabel("tail index ξ")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, columnspacing=0.8, handletextpad=0.2)
     return ax

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..schema import NO_PROMPT
 from .arrays import check_mask, check_range, floats
 from .inputs import MicroStep
 from .token_set import TokenSet
@@ -69,7 +70,7 @@ def make_piece(call: MicroStep, arrays: Mapping[str, np.ndarray]) -> Piece:
         micro_step=call.micro_step,
         rollout=call.rollout,
         sample_id=_ids(arrays.get("sample_ids"), call.default_ids)[kept],
-        prompt_id=_ids(arrays.get("prompt_ids"), np.full(len(mask), -1))[kept],
+        prompt_id=_ids(arrays.get("prompt_ids"), np.full(len(mask), NO_PROMPT))[kept],
         texts=_kept_texts(call.texts, kept),
         position=inside.take(columns),
         token_id=_token_ids(inside),

@@ -65,8 +65,9 @@ def _law_row(fitted: Sequence[Finding], key: str) -> Picture:
     caption = (
         f"Validation {performance} against exp(H), one point an evaluation, pale to full over "
         "the steps; H in nats on top. Solid: R = -a exp(H) + b where it was seen, dashed: continued to "
-        "H = 0; diamond: the ceiling b - a with its interval. Inner band: interval if the law holds; outer "
-        f"band, dotted edges: over five curve shapes. Points: {numbers}."
+        "H = 0; diamond: the ceiling b - a, with its interval where that is not withheld. Inner band: "
+        "interval if the law holds; outer band, dotted edges: over five curve shapes. "
+        f"Points: {numbers}."
     )
     return Picture(side_by_side(fitted, _draw_law), "Performance against exp(H).", caption, key=key)
 

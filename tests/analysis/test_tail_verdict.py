@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from entropylab.analysis.cluster_bootstrap import Clusters
 from entropylab.analysis.tail_frames import null_frame
 from entropylab.analysis.tail_power_law import check_power_law, exponential_distance
 from entropylab.analysis.tail_replicates import Side
 from entropylab.analysis.tail_sample import tail_sample
-from entropylab.analysis.tail_verdict import MARGINS, SHAPES, judge_margins
+from entropylab.analysis.tail_verdict import MARGINS, SHAPES, judge_concentration, judge_margins, judge_shape
 from entropylab.analysis.tails import analyze_tails
 
 DRAWS = {
@@ -39,6 +41,25 @@ def test_a_tail_with_a_kink_depends_on_the_threshold():
     x[far] = 1 + rng.pareto(1.0, 500)
     report = analyze_tails(x, prompt_ids=np.arange(len(x)) // 1000, n_bootstrap=100)
     assert report.verdict[0] == "threshold-dependent", report.explanations[0]
+
+
+def test_the_sentence_says_where_the_index_is_above_0():
+    rows = pd.DataFrame({"fraction": [0.001, 0.01], "gpd": [0.3, 0.2], "gpd_low": [0.1, -0.04]})
+    line = judge_shape(rows.assign(gpd_high=0.5), None, Clusters(np.arange(100), 100, "prompt"))
+    assert line.phrase == "heavier than exponential"
+    assert "above 0 at the top 0.1 %;" in line.why
+    line = judge_shape(rows.assign(gpd_high=0.5, gpd_low=0.1), None, Clusters(np.arange(100), 100, "prompt"))
+    assert "above 0 at every threshold;" in line.why
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [(9.2, "9.2 times the net sum"), (38.0, "next to nothing beside"), (np.nan, "is not positive")],
+)
+def test_a_net_sum_of_next_to_nothing_is_no_measure(net, said):
+    shares = {"top_share_positive": 0.4, "top_share_positive_low": 0.3, "top_share_positive_high": 0.5}
+    table = pd.DataFrame([{"fraction": 0.02, "top_share_absolute": 0.2, "top_share_net": net, **shares}])
+    assert said in judge_concentration(table).why
 
 
 def test_few_prompts(rollout_batch):

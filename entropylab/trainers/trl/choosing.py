@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...losses.advice import advise_fraction
 from ...losses.collective import Selection, select_tokens
 from .micro_batch import Forward, MicroBatch, micro_batch
 
@@ -27,6 +28,7 @@ class Chooser:
         self._forward_of = forward_of
         self._selection: Selection | None = None
         self._pieces_left = 0
+        self._advised = False
 
     def prepare(self, control: Any, inputs: Mapping[str, Any], step: int, micro_step: int) -> None:
         """Before the forward pass of a micro-batch: choose, where that needs the other micro-batches."""
@@ -50,6 +52,7 @@ class Chooser:
             self._selection is None and self._settings.world_size == 1
         )
         if alone:
+            self._advise(control, [batch])
             return None
         if self._selection is None:
             self._selection = self._select(control, [batch], step)
@@ -66,6 +69,7 @@ class Chooser:
         return [inputs, *buffered[start + 1 : end]]
 
     def _select(self, control: Any, batches: Sequence[MicroBatch], step: int) -> Selection:
+        self._advise(control, batches)
         return select_tokens(
             control,
             [batch.logprobs.detach() for batch in batches],
@@ -79,6 +83,13 @@ class Chooser:
             seed=self._settings.seed,
             step=step,
         )
+
+    def _advise(self, control: Any, batches: Sequence[MicroBatch]) -> None:
+        """Say once, of the first set it chooses from, where the control's fraction is less than a token."""
+        if self._advised or self._way is None or self._settings.world_size > 1:
+            return
+        self._advised = True
+        advise_fraction(control, sum(int(batch.learning.sum()) for batch in batches))
 
 
 def _by_old_logprobs(inputs: Mapping[str, Any]) -> MicroBatch:

@@ -18,6 +18,7 @@ from tiny_trl import make_trainer, weights_of
 
 import entropylab as el
 from entropylab.errors import EntropylabError, InvalidInputError
+from entropylab.losses import advice
 from entropylab.record import alerts
 
 HERE = Path(__file__).parent
@@ -187,6 +188,16 @@ def test_a_bonus_beside_a_control_is_said(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="both act on the entropy"):
         attach(trainer, tmp_path, control=el.ClipCov.paper()).detach()
     assert el.open_run(tmp_path / "run").config["intervened"]
+
+
+@pytest.mark.parametrize("select_by", ["forward", "micro_batch"])
+def test_a_fraction_of_less_than_a_token_is_said_once(tmp_path: Path, select_by: str) -> None:
+    advice.forget_advice()
+    trainer = make_trainer(tmp_path, max_steps=2, gradient_accumulation_steps=2)
+    expected = pytest.warns(UserWarning, match="1 are chosen: effectively .* larger token set")
+    with attach(trainer, tmp_path, control=el.ClipCov.top(2e-4), select_by=select_by), expected as told:
+        trainer.train()
+    assert sum("larger token set" in str(one.message) for one in told) == 1
 
 
 class OwnForward(trl.GRPOTrainer):
