@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from entropylab.analysis.comparison_figures import is_entropy
+from entropylab.analysis.performance import is_entropy
 
 METRICS = {
     "accuracy": "accuracy (T=1)",

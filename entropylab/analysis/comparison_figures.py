@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..record.reader import Run
+from .performance import is_entropy
 
 EVALUATIONS = ("accuracy", "accuracy_greedy", "pass@8")
 """Metrics of the split "validation": at temperature 1, greedy, and any of 8 samples right."""
@@ -41,11 +42,6 @@ METRICS = figure_names()
 
 LAST_EVALUATIONS = 4
 LAST_STEPS = 10
-
-
-def is_entropy(metric: str) -> bool:
-    """Whether an evaluated metric is an entropy and so no performance."""
-    return "entropy" in metric.lower()
 
 
 MOST_OTHERS = 3

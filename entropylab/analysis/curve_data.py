@@ -7,16 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InsufficientDataError, MissingInputError, UnknownNameError
-from .comparison_figures import is_entropy
 from .curve import CurveFit, fit_curve
 from .curve_points import MIN_POINTS
+from .performance import performance_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..record.reader import Run
 
-ACCURACY = "accuracy"
 PLACEBOS = ("RandomClip",)
 """Controls that act on neither entropy nor KL."""
 COEFFICIENTS = ("kl_coef", "kl_loss_coef", "entropy_coef", "entropy_coeff")
@@ -68,14 +67,6 @@ def fit_run(
     )
     warnings = (*fit.warnings, *warn_intervention(run.method, run.config))
     return replace(fit, warnings=warnings, left_out=left_out, performance_name=metric)
-
-
-def performance_of(run: Run, split: str = "validation") -> str:
-    """What a run is judged by on a split: "accuracy", else the first other metric by name, no entropy."""
-    found = run.evaluations()
-    names = sorted(set(found.loc[found["split"] == split, "metric"]))
-    others = [name for name in names if not is_entropy(name)]
-    return ACCURACY if ACCURACY in names or not others else others[0]
 
 
 def is_accuracy(points: pd.DataFrame) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +40,7 @@ def command(
     from entropylab.report.findings import gather
 
     say(_opening(steps, seed))
-    runs = run_demo(out, steps=steps, seed=seed, overwrite=overwrite, head=head, progress=sys.stderr.isatty())
+    runs = run_demo(out, steps=steps, seed=seed, overwrite=overwrite, head=head)
     findings = gather(runs)
     _tell(findings)
     _write_report(findings, out / "report.html")
@@ -54,9 +53,9 @@ def _opening(steps: int, seed: int) -> str:
 
     count = parameter_count(build_model(seed))
     return (
-        f"A transformer of {count:,} parameters has learned a little Countdown (reach a number from three) "
-        f"by imitation. GRPO now trains it for {steps} steps, seed {seed}: as it is, with Clip-Cov, and "
-        "with KL-Cov; about two minutes on two cores."
+        f"A transformer of {count:,} parameters learns a little Countdown (reach a number from three) by "
+        f"imitation, once for all demos in this folder. Then GRPO trains it for {steps} steps, seed {seed}: "
+        "as it is, with Clip-Cov, and with KL-Cov. At 150 steps that is about two minutes on two cores."
     )
 
 

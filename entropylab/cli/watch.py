@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 SPARK = 8
 TEXT = ("run", "entropy", "state")
-COLUMNS = ("run", "step", "entropy", "now", "left", "half-life", "accuracy", "state")
+COLUMNS = ("run", "step", "entropy", "now", "left", "half-life", "R", "state")
+"""R: the performance, called by its name where the runs share one."""
+REWARD = "reward"
+RECENT = 10
+"""Steps whose mean reward is shown where nothing was evaluated."""
 
 EXAMPLES = ("entropylab watch runs/demo", "entropylab watch sample_logs/rare-x --once")
 
@@ -36,7 +40,7 @@ def command(
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
     json: Json = False,
 ) -> None:
-    """Follow runs in the terminal: entropy, its half-life, accuracy and alerts; Ctrl-C ends it.
+    """Follow runs in the terminal: entropy, its half-life, performance and alerts; Ctrl-C ends it.
 
     Where stdout is no terminal, and with --json, it looks once. Exit code 1 where there is an alert.
     """
@@ -81,11 +85,15 @@ def look(runs: Sequence[Run]) -> list[Outcome]:
 def screen(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> Group:
     """A table of the runs, then a line an alert."""
     table = Table(box=None, pad_edge=False, header_style="bold")
+    found = [_performance(run) for run in runs]
+    names = {name for name, _ in found if name}
+    shared = names.pop() if len(names) == 1 else ""
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name in TEXT else "right", overflow="fold")
+        heading = shared if name == "R" and shared else name
+        table.add_column(heading, justify="left" if name in TEXT else "right", overflow="fold")
     lines = []
-    for run, outcome in zip(runs, outcomes, strict=True):
-        table.add_row(*_cells(run, outcome))
+    for run, outcome, (name, value) in zip(runs, outcomes, found, strict=True):
+        table.add_row(*_cells(run, outcome, _performance_text(name, value, shared)))
         lines += [Text(f"{outcome.name}: {text}") for text in _notes(outcome)]
     return Group(table, *([Text()] if lines else []), *lines)
 
@@ -112,7 +120,7 @@ def _with_alerts(outcome: Outcome) -> Outcome:
     return replace(outcome, findings=tuple(alert.message for alert in alerts))
 
 
-def _cells(run: Run, outcome: Outcome) -> list[Text]:
+def _cells(run: Run, outcome: Outcome, performance: str) -> list[Text]:
     health: Health | None = outcome.result
     if health is None:
         return [Text(part) for part in (outcome.name, *("-",) * 6, "no step yet")]
@@ -123,17 +131,29 @@ def _cells(run: Run, outcome: Outcome) -> list[Text]:
         sparkline(run.steps()["entropy_token_mean"].to_numpy(dtype=float)),
         "-" if health.entropy_now is None else f"{health.entropy_now:.3f}",
         "-" if left is None else f"{100 * left:.0f} %",
-        "-" if half is None else f"{half:,.0f}",
-        _accuracy(run),
+        "-" if half is None else f"{half:,.0f} steps",
+        performance,
         health.verdict,
     )
     return [Text(part) for part in parts]
 
 
-def _accuracy(run: Run) -> str:
-    found = run.evaluations()
-    chosen = found[(found["split"] == "validation") & (found["metric"] == "accuracy")]
-    return "-" if chosen.empty else f"{chosen.sort_values('step')['value'].iloc[-1]:.3f}"
+def _performance(run: Run) -> tuple[str, float]:
+    """The last validation value of what the run is judged by, else its mean reward; "" where it has none."""
+    from entropylab.analysis.performance import performance_of
+
+    name, evaluated = performance_of(run), run.evaluations()
+    chosen = evaluated[(evaluated["split"] == "validation") & (evaluated["metric"] == name)]
+    if len(chosen):
+        return name, float(chosen.sort_values("step")["value"].iloc[-1])
+    rewards = run.steps()["reward_mean"].tail(RECENT).dropna()
+    return (REWARD, float(rewards.mean())) if len(rewards) else ("", float("nan"))
+
+
+def _performance_text(name: str, value: float, shared: str) -> str:
+    if not name:
+        return "-"
+    return f"{value:.3f}" if name == shared else f"{value:.3f} {name}"
 
 
 def _notes(outcome: Outcome) -> list[str]:

@@ -107,7 +107,8 @@ def _superseded(snapshot: Snapshot) -> Iterator[Problem]:
         attempts.setdefault((marker.rank, marker.attempt), []).append(marker.step)
     for (rank, attempt), steps in attempts.items():
         text = (
-            f"rank {rank}, attempt {attempt}: steps {min(steps)} to {max(steps)} were superseded by a restart"
+            f"rank {rank}, attempt {attempt}: steps {min(steps)} to {max(steps)} were superseded by a "
+            "restart, whose rows count; a training that is no restart needs a folder of its own"
         )
         yield Problem("superseded", MARKERS, text)
     for e in snapshot.superseded_evaluations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from entropylab.analysis.curve_data import ACCURACY
+from entropylab.analysis.performance import ACCURACY
 from entropylab.plots.attribution import attribution_figure
 from entropylab.plots.comparison import draw_comparison
 from entropylab.plots.curve import draw_curve

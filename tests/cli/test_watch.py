@@ -44,6 +44,22 @@ def test_a_look_tells_the_alerts_and_ends_with_1(collapsing):
     assert run["alerts"][0]["kind"] == "entropy_collapsed"
 
 
+def test_what_is_evaluated_is_called_by_its_name_and_a_reward_stands_in(collapsing, tmp_path):
+    path = tmp_path / "rewarded"
+    inputs = {"logprobs": -np.ones((2, 3)), "advantages": np.ones(2), "mask": np.ones((2, 3), bool)}
+    with el.Recorder(path) as recorder:
+        for i in range(3):
+            recorder.record(i, **inputs, rewards=np.array([0.25, 0.5]))
+    shown = watch(path).stdout
+    assert "reward" in shown.splitlines()[0]
+    assert "0.375" in shown
+    with el.Recorder(path) as recorder:
+        recorder.record(3, **inputs)
+        recorder.evaluate(3, metric="pass@8", value=0.625, n=8)
+    assert "pass@8" in watch(path).stdout.splitlines()[0]
+    assert "0.625" in watch(path, collapsing).stdout
+
+
 def test_sparkline():
     assert sparkline(np.array([8.0, 4.0, np.nan, 0.0])) == "█▅ ▁"
     assert sparkline(np.zeros(3)) == "   "

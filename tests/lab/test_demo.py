@@ -9,11 +9,27 @@ from entropylab.lab.demo import WARM_STARTS, run_demo
 from entropylab.lab.evaluation import Evaluation
 from entropylab.lab.progress import LabProgress
 
+EVALUATION = Evaluation(0, "validation", 10, accuracy=0.345, accuracy_greedy=0.5, pass_at_8=0.7)
 
-def test_bars_show_entropy_and_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluation = Evaluation(0, "validation", 10, accuracy=0.345, accuracy_greedy=0.5, pass_at_8=0.7)
+
+def test_lines_stand_in_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
     with LabProgress() as bars:
-        bars.run("clip_cov", 10)(evaluation)
+        bars.warm_up("warm-up", 100)(50)
+        bars.run("clip_cov", 10)(EVALUATION)
+        bars.run("kl_cov", 10).skip()
+    assert capsys.readouterr().err.splitlines() == [
+        "warm-up: 100 supervised steps",
+        "clip_cov, step 0 of 10: accuracy 0.345",
+        "kl_cov: already finished",
+    ]
+
+
+def test_bars_show_entropy_and_accuracy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with LabProgress() as bars:
+        bars.run("clip_cov", 10)(EVALUATION)
         bars.run("kl_cov", 10).skip()
     shown = capsys.readouterr().err
     assert "accuracy 0.345" in shown
