@@ -29,6 +29,7 @@ from entropylab.trainers.snippets import loop_snippet, trl_snippet, verl_snippet
 FRACTIONS = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2)
 PIECES = (64, 8, 1)
 MOST_BOUND = 20.0
+BOUND_STEP = 0.01
 
 
 def page() -> None:
@@ -99,14 +100,14 @@ def _changed(control: Any, name: str) -> Any:
 def _bounds(control: Any, name: str) -> dict[str, float]:
     low, high = st.slider(
         "Bounds of the covariance, nats × advantage",
-        0.0,
+        min(0.0, float(control.low)),
         max(MOST_BOUND, float(control.high)),
         (float(control.low), float(control.high)),
-        0.05,
+        BOUND_STEP,
         key=f"bounds_{name}",
         bind="query-params",
     )
-    return {"low": low, "high": max(high, low + 0.05)}
+    return {"low": low, "high": max(high, low + BOUND_STEP)}
 
 
 def _result(entry: Entry, result: Replay) -> None:

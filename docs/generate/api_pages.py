@@ -36,6 +36,10 @@ NAMES = {"losses.controls": "controls", "losses.heads": "heads", "record": "reco
 INNER = {"losses.controls": "apply|budget|choose_numpy|from_dict|key|scope|terms"}
 """Members that a room's classes have for the other rooms alone, where the site's own list lacks some."""
 HEAD = "# {title}\n\n{text}\nImport the names of this page from the package: `import entropylab as el`.\n"
+SOURCE = (
+    '<p class="source-only">Read as a file this page holds names; <code>make docs</code> adds the text.</p>\n'
+)
+"""Hidden on the site by its style sheet."""
 
 
 def main() -> None:
@@ -53,7 +57,7 @@ def pages() -> dict[str, str]:
         found[room].append(f"::: entropylab.{module}.{name}\n{options(room)}")
     return {
         f"{NAMES.get(room, room)}.md": "\n".join(
-            [HEAD.format(title=ROOMS[room][0], text=ROOMS[room][1]), *sections]
+            [HEAD.format(title=ROOMS[room][0], text=ROOMS[room][1]), SOURCE, *sections]
         )
         for room, sections in found.items()
     }

@@ -149,7 +149,8 @@ def _evaluations(run: Run, split: str, metric: str) -> pd.DataFrame:
     if found.empty:
         raise InsufficientDataError(
             f"run {run.name!r} has no evaluations: call recorder.evaluate(step, metric=..., value=..., "
-            "n=...), of an attached trainer handle.recorder.evaluate(...)"
+            "n=...), of an attached trainer handle.recorder.evaluate(...), or give it an "
+            "eval_dataset and eval_strategy='steps'"
         )
     chosen = found[(found["split"] == split) & (found["metric"] == metric)]
     if chosen.empty:

@@ -178,8 +178,8 @@ def _warnings(run: Run, series: pd.DataFrame) -> tuple[str, ...]:
         )
     if not np.isfinite(series["same_states"]).any():
         notes.append(
-            "the change on the same states is unknown: give record(entropy_after=) the entropy of the same "
-            "tokens after the step's updates"
+            "the change on the same states is unknown: from a loop of one's own, record(entropy_after=...) "
+            "takes the entropy of the same tokens after the step's updates"
         )
     held = int(np.isfinite(series["token_pg"]).sum())
     if held < len(series):

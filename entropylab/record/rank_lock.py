@@ -127,7 +127,9 @@ def _owner(descriptor: int) -> dict[str, Any]:
 def _refusal(folder: Path, rank: int, owner: dict[str, Any]) -> str:
     who = f"process {owner.get('pid', '(unknown)')} on {owner.get('host', 'this file system')}"
     since = f" since {owner['since']}" if "since" in owner else ""
+    own = owner.get("pid") == os.getpid()
+    mend = "of an attached trainer by handle.detach()" if own else "or end that process"
     return (
         f"rank {rank} of {folder} is being recorded by {who}{since}; "
-        "close that Recorder or end that process, or give this one another folder or rank"
+        f"close that Recorder, {mend}, or give this one another folder or rank"
     )

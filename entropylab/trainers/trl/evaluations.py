@@ -45,12 +45,13 @@ class Evaluations:
 
     def _record(self, collected: _Collected, split: str, recorder: Recorder) -> None:
         values, n_responses = collected.means(self._trainer)
+        n_prompts = max(1, n_responses // _responses_a_prompt(self._trainer))
         if self._trainer.accelerator.process_index != 0:
             return
         step = int(self._trainer.state.global_step)
         for metric, value in values.items():
             if math.isfinite(value):
-                recorder.evaluate(step, split=split, metric=metric[:60], value=value, n=n_responses)
+                recorder.evaluate(step, split=split, metric=metric[:60], value=value, n=n_prompts)
 
 
 class _Collected:
@@ -82,6 +83,11 @@ def total_reward(rewards: Tensor, weights: Tensor) -> Tensor:
     """The weighted sum [B] over the reward functions that scored a response; NaN where none did."""
     total = (rewards * weights.to(rewards.device).unsqueeze(0)).nansum(dim=1)
     return total.masked_fill(rewards.isnan().all(dim=1), float("nan"))
+
+
+def _responses_a_prompt(trainer: Any) -> int:
+    """In evaluation; older versions have no number of its own."""
+    return int(getattr(trainer, "num_generations_eval", None) or trainer.num_generations)
 
 
 def _split(prefix: str) -> str:

@@ -142,6 +142,7 @@ def test_an_evaluation_is_recorded_apart(tmp_path: Path) -> None:
     entropies = found[(found["split"] == "validation") & (found["metric"] == "entropy")]["value"]
     assert len(entropies) == 2
     assert set(plain["step"]) == {1, 2}
+    assert set(plain["n"]) == {len(data)}, "prompts, not their responses"
     assert run.steps()["n_tokens"].tolist() == [
         int((rows_of(run)["step"] == step).sum()) for step in range(2)
     ]
