@@ -36,9 +36,7 @@ NAMES = {"losses.controls": "controls", "losses.heads": "heads", "record": "reco
 INNER = {"losses.controls": "apply|budget|choose_numpy|from_dict|key|scope|terms"}
 """Members that a room's classes have for the other rooms alone, where the site's own list lacks some."""
 HEAD = "# {title}\n\n{text}\nImport the names of this page from the package: `import entropylab as el`.\n"
-SOURCE = (
-    '<p class="source-only">Read as a file this page holds names; <code>make docs</code> adds the text.</p>\n'
-)
+SOURCE = '<p class="source-only">Names only: <code>make docs</code> builds the page with its text.</p>\n'
 """Hidden on the site by its style sheet."""
 
 
