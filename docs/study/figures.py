@@ -102,6 +102,37 @@ def _draw_difference(found: Difference, y: float, arm: str, released: bool, ax: 
     ax.plot(found.mean, y, marker_of(style), color=style.color, markerfacecolor=face, markersize=3.5)
 
 
+def draw_trade(scores: pd.DataFrame) -> Any:
+    """Breadth kept over accuracy given up, always on (filled) and released (open), a panel a regime."""
+    names = [regime.name for regime in METHOD_REGIMES if regime.name in set(scores["regime"])]
+    figure, axes = new_figure(WIDE, 2.6, ncols=len(names), squeeze=False)
+    with look():
+        for ax, name in zip(axes[0], names, strict=True):
+            own = scores[scores["regime"] == name]
+            for arm in REGIMES[name].arms:
+                for label in (arm.label, f"{arm.label}-released"):
+                    _draw_trade(own, label, arm.label, ax)
+            ax.axhline(0, color=NEUTRAL, linewidth=0.6)
+            ax.axvline(0, color=NEUTRAL, linewidth=0.6)
+            ax.set_title(name)
+            ax.set_xlabel("T = 1")
+        axes[0, 0].set_ylabel("pass@8")
+        share_legend(figure, axes.flat)
+    return figure
+
+
+def _draw_trade(scores: pd.DataFrame, label: str, arm: str, ax: Any) -> None:
+    x, y = (methods.differences(scores, label, methods.MEASURES[name]) for name in ("T=1", "pass@8"))
+    if arm == BASELINE or x is None or y is None:
+        return
+    style, always = method_style(arm), label == arm
+    look_of = {"color": style.color, "markerfacecolor": style.color if always else "white", "markersize": 4.5}
+    ax.plot([x.mean] * 2, [y.low, y.high], color=style.color, linewidth=0.6, alpha=0.5)
+    ax.plot([x.low, x.high], [y.mean] * 2, color=style.color, linewidth=0.6, alpha=0.5)
+    name = method_label(arm) if always else None
+    ax.plot(x.mean, y.mean, marker_of(style), linestyle="", label=name, **look_of)
+
+
 def draw_law(runs: list[law.SizedRun]) -> Any:
     """R against exp(H) for every size with the fitted law, and the ceiling and a against the size."""
     figure, axes = new_figure(WIDE, 2.5, ncols=3)
@@ -144,6 +175,7 @@ def drawings() -> Iterator[tuple[str, Any]]:
     curves, scores = pd.read_parquet(CURVES), pd.read_parquet(SCORES)
     yield "curves", draw_curves(curves)
     yield "differences", draw_differences(scores)
+    yield "trade", draw_trade(scores)
     runs = law.sized_runs()
     if runs:
         yield "law", draw_law(runs)

@@ -26,6 +26,9 @@ TIMES = COUNTDOWN_VOCABULARY.index("*")
 
 PRIMARY_ARMS = ("clip_cov", "clip_cov-released", "kl_cov", "kl_cov-released")
 PRIMARY_MEASURES = ("pass@8", "greedy")
+CLIP_COV = "clip_cov"
+HOLDING_ARMS = ("clip_cov_top", "clip_cov_micro", "kl_cov", "kl_cov_targeted", "kl_penalty")
+"""Arms that hold the entropy as well, or should."""
 
 Measure = Callable[[pd.DataFrame], NDArray[np.float64]]
 MEASURES: dict[str, Measure] = {
@@ -121,16 +124,26 @@ def arms_of(regime: str, scores: pd.DataFrame) -> list[str]:
 
 def equal_steps(regime: str, scores: pd.DataFrame) -> str:
     """Differences from the baseline at equal steps."""
+    return _less(regime, scores, arms_of(regime, scores)[1:], BASELINE)
+
+
+def beside_clip_cov(regime: str, scores: pd.DataFrame) -> str:
+    """Differences of the other arms that hold the entropy from Clip-Cov, at equal steps."""
+    return _less(regime, scores, [arm for arm in HOLDING_ARMS if arm in set(scores["arm"])], CLIP_COV)
+
+
+def _less(regime: str, scores: pd.DataFrame, arms: list[str], base: str) -> str:
     rows = []
-    for arm in arms_of(regime, scores)[1:]:
-        cells = [differences(scores, arm, measure) for measure in MEASURES.values()]
+    for arm in arms:
+        cells = [differences(scores, arm, measure, base) for measure in MEASURES.values()]
         if regime != "coloring":
-            cells.append(differences(only_multiplication(scores), arm, MEASURES["pass@8"]))
+            cells.append(differences(only_multiplication(scores), arm, MEASURES["pass@8"], base))
         first = cells[0]
         pairs = f"{first.pairs} of {first.warm_ups} warm-ups" if first else ""
         rows.append([arm, *("" if cell is None else cell.text() for cell in cells), pairs])
     extra = [] if regime == "coloring" else ["pass@8 where * is needed"]
-    return markdown(["less the baseline", *MEASURES, *extra, "pairs"], rows)
+    heading = "less the baseline" if base == BASELINE else f"less {base}"
+    return markdown([heading, *MEASURES, *extra, "pairs"], rows)
 
 
 def equal_entropy(regime: str, scores: pd.DataFrame, curves: pd.DataFrame) -> str:
@@ -163,6 +176,7 @@ def write(regime: str, scores: pd.DataFrame, curves: pd.DataFrame, starts: pd.Da
         levels(regime, scores, curves, starts),
         equal_steps(regime, scores),
         equal_entropy(regime, scores, curves),
+        beside_clip_cov(regime, scores),
     ]
     return write_tables(f"methods-{regime}", parts)
 

@@ -45,6 +45,12 @@ def _less(regime: str, arm: str, measure: str) -> str:
     return _text(methods.differences(_of(SCORES, regime), arm, methods.MEASURES[measure]))
 
 
+def _beside(regime: str, arm: str, measure: str) -> str:
+    """An arm less Clip-Cov at equal steps."""
+    scores = _of(SCORES, regime)
+    return _text(methods.differences(scores, arm, methods.MEASURES[measure], methods.CLIP_COV))
+
+
 def _star(regime: str, arm: str, measure: str) -> str:
     """The same on the problems that need multiplication."""
     scores = methods.only_multiplication(_of(SCORES, regime))
@@ -114,6 +120,7 @@ def _runs() -> str:
 FIELDS: dict[str, Callable[..., str]] = {
     "less": _less,
     "less, * needed": _star,
+    "less clip_cov": _beside,
     "at equal entropy": _at_equal_entropy,
     "level": _level,
     "warm-ups": _warm_ups,

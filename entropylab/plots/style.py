@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 
@@ -41,15 +42,17 @@ _FIXED: dict[str, Style] = {
     "grpo": Style(NEUTRAL),
     "reinforce": Style(NEUTRAL, "dot", "x"),
     "clip_cov": Style(ORANGE, "solid", "square"),
-    "clip_cov_top": Style(ORANGE, "dash", "square"),
+    "clip_cov_top": Style(ORANGE, "dash", "triangle-up"),
+    "clip_cov_micro": Style(ORANGE, "dot", "cross"),
     "kl_cov": Style(GREEN, "solid", "diamond"),
     "kl_cov_32b": Style(GREEN, "dash", "diamond"),
-    "kl_cov_targeted": Style(GREEN, "dot", "diamond"),
+    "kl_cov_targeted": Style(GREEN, "dot", "triangle-up"),
     "placebo": Style(LIGHT, "dash", "x"),
     "random_clip": Style(LIGHT, "dash", "x"),
     "clip_higher": Style(SKY, "dashdot", "triangle-up"),
     "entropy_bonus": Style(PURPLE, "dash", "cross"),
     "kl_penalty": Style(BLUE, "dot", "triangle-up"),
+    "steer": Style(VERMILLION, "dashdot", "diamond"),
 }
 _FOLLOW: tuple[Style, ...] = (
     Style(VERMILLION, "dashdot", "triangle-up"),
@@ -59,6 +62,17 @@ _FOLLOW: tuple[Style, ...] = (
     Style(VERMILLION, "dash", "cross"),
     Style(BLUE, "solid", "square"),
 )
+
+
+_SPELLED = {
+    "clip_cov": "Clip-Cov",
+    "kl_cov": "KL-Cov",
+    "kl_penalty": "KL penalty",
+    "steer": "STEER",
+    "32b": "32B",
+    "7b": "7B",
+}
+"""Parts of a label that are not written as they stand."""
 
 
 def method_style(label: str) -> Style:
@@ -78,7 +92,7 @@ def run_style(name: str, method: str = "unknown") -> Style:
 def method_label(method: str) -> str:
     """A method's label as people read it: ``clip_cov`` is "Clip-Cov", ``kl_cov_32b`` "KL-Cov 32B"."""
     words = one_line(method).replace("-", "_")
-    for raw, shown in (("clip_cov", "Clip-Cov"), ("kl_cov", "KL-Cov"), ("32b", "32B"), ("7b", "7B")):
-        words = words.replace(raw, shown)
+    for raw, shown in _SPELLED.items():
+        words = re.sub(rf"(?<![a-z]){raw}(?![a-z])", shown, words)
     words = words.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
