@@ -115,7 +115,7 @@ def test_the_two_weights_differ_by_n_over_k(make_tokens, inputs):
 
 def test_paper_and_targeted_forms():
     assert KLCov.paper("7B") == KLCov(fraction=2e-3, beta=1.0, divergence="abs_logratio", weight="token_mean")
-    assert KLCov.paper("32B") == KLCov(fraction=2e-4)
+    assert KLCov.paper("32B") == KLCov.paper("32b") == KLCov(fraction=2e-4)
     targeted = KLCov.targeted(count=50, beta=0.1)
     assert (targeted.count, targeted.beta, targeted.reference) == (50, 0.1, "ref")
     assert (targeted.divergence, targeted.weight) == ("reverse_kl", "selected_mean")

@@ -70,6 +70,7 @@ class KLCov:
     @classmethod
     def paper(cls, size: str = "7B") -> KLCov:
         """The authors' form for a model ``size``: ``7B`` (0.2 % of the tokens) or ``32B`` (0.02 %)."""
+        size = size.upper() if isinstance(size, str) else size
         require_choice("KLCov.paper", "size", size, tuple(_PAPER_FRACTIONS))
         return cls(fraction=_PAPER_FRACTIONS[size], beta=1.0, divergence="abs_logratio", weight="token_mean")
 
