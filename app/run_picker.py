@@ -41,9 +41,13 @@ class Picked:
         return method if len({e.group for e in self.entries}) == 1 else f"{entry.group}: {method}"
 
     def focus(self, *, controlled: bool = False) -> Entry:
-        """The run that a one-run view opens with: the first baseline, or the first that is none."""
-        liked = [e for e in self.entries if (e.method == "baseline") != controlled]
-        return (liked or list(self.entries))[0]
+        """The run that a one-run view opens with: the first baseline, or the first that is none.
+
+        One that holds no step yet only where no run does.
+        """
+        held = [e for e in self.entries if e.n_steps] or list(self.entries)
+        liked = [e for e in held if (e.method == "baseline") != controlled]
+        return (liked or held)[0]
 
 
 def show(entries: Sequence[Entry]) -> None:

@@ -8,9 +8,9 @@ from run_picker import Picked, age, style_of
 from entropylab.plots.style import method_style
 
 
-def entry(slug: str, method: str = "baseline") -> Entry:
+def entry(slug: str, method: str = "baseline", n_steps: int = 3) -> Entry:
     group, name = slug.rsplit("/", 1)
-    return Entry(f"/data/{slug}", 1.0, slug, group, name, method, 3, ())
+    return Entry(f"/data/{slug}", 1.0, slug, group, name, method, n_steps, ())
 
 
 def test_one_group_is_ticked_at_first(open_app, runs) -> None:
@@ -50,6 +50,15 @@ def test_without_a_tick_a_page_says_what_to_do(open_app, runs) -> None:
     assert not any(box.value for box in page.test.checkbox)
     assert page.sentences == ["No run is chosen: tick one in the sidebar."]
     assert page.go("law").sentences == ["No run is chosen: tick one in the sidebar."]
+
+
+def test_a_page_opens_with_a_run_that_holds_steps() -> None:
+    empty, kl, base = entry("a/empty", n_steps=0), entry("a/kl", "kl_cov"), entry("a/later")
+    chosen = Picked((empty, kl, base), False, 5, "steps")
+    assert chosen.focus() == base
+    assert chosen.focus(controlled=True) == kl
+    assert Picked((empty,), False, 5, "steps").focus() == empty
+    assert Picked((empty, kl), False, 5, "steps").focus() == kl
 
 
 def test_two_groups_are_never_gathered_and_names_stay_apart() -> None:
