@@ -48,7 +48,7 @@ class Health:
 
     @property
     def verdict(self) -> str:
-        """One word: "collapsed", "collapsing", "falling", "steady" or "unknown"."""
+        """One word: "collapsed", "collapsing", "falling", "steady", "rising" or "unknown"."""
         kinds = {alert.kind for alert in self.alerts}
         if "entropy_collapsed" in kinds:
             return "collapsed"
@@ -56,6 +56,8 @@ class Health:
             return "collapsing"
         if self.decline is None:
             return "unknown"
+        if self.decline.low > 0:
+            return "rising"
         return "falling" if self.decline.high < 0 else "steady"
 
     def summary(self) -> str:

@@ -12,6 +12,8 @@ RECENT = 10
 """Steps whose mean is "now", and as many at the start."""
 COLLAPSED = 0.1
 """Share of the entropy at the start below which it has collapsed."""
+RISEN = 2.0
+"""Times the entropy at the start above which a rise that goes on is told."""
 MIN_STEPS = 20
 AHEAD = 50
 """Steps that a collapse is forecast ahead."""
@@ -66,6 +68,7 @@ def find_alerts(rows: Sequence[Row], config: Mapping[str, Any]) -> tuple[Alert, 
     step = int(rows[-1]["step"])
     found = (
         _collapse(rows),
+        _rise(rows),
         _no_op_control(rows, config),
         _off_policy(rows),
         _no_signal(rows),
@@ -132,6 +135,21 @@ def _collapse(rows: Sequence[Row]) -> tuple[str, str] | None:
         f"(it halves every {found.half_life:.0f})"
     )
     return "collapse_forecast", text
+
+
+def _rise(rows: Sequence[Row]) -> tuple[str, str] | None:
+    entropy = column(rows, "entropy_token_mean")
+    start, now = start_and_now(entropy)
+    if len(rows) < MIN_STEPS or not start > 0 or not now > RISEN * start:
+        return None
+    found = decline(entropy, column(rows, "step"))
+    if found is None or not found.low > 0:
+        return None
+    text = (
+        f"the entropy has risen to {now:.3g} nats, {now / start:.2g} times its start, and rises on: see "
+        "whether the reward does too, whether sampler and trainer agree, and how strong the control is"
+    )
+    return "entropy_rising", text
 
 
 def _no_op_control(rows: Sequence[Row], config: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -48,8 +48,9 @@ class Recorder:
     written at the start raises in either case, and so does a wrong argument.
 
     ``on_alert`` is called on the caller's thread, at the first call after a step is written, with each new
-    `Alert` of this rank's steps (`record.alerts`: entropy collapsed or about to, a control that selects
-    nothing, old and new logprobs apart, prompts without an advantage, values not finite, recording stopped).
+    `Alert` of this rank's steps (`record.alerts`: entropy collapsed, about to, or rising on, a control
+    that selects nothing, old and new logprobs apart, prompts without an advantage, values not finite,
+    recording stopped).
 
     ``influence_every``: the steps whose tokens get an ``influence``, from 0; who trains asks
     `wants_influence` before each step. ``influence_share``: most of the training's time that it may take.

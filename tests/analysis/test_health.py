@@ -42,7 +42,9 @@ def test_what_is_not_known_is_none():
     assert "no entropy recorded" in found.summary()
     risen = health(np.linspace(0.5, 1.0, 30))
     assert risen.gain_used is None
-    assert risen.verdict == "steady"
+    assert risen.verdict == "rising"
+    assert "not shown to fall now" in risen.summary()
+    assert health(np.full(30, 0.5)).verdict == "steady"
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -64,6 +64,16 @@ def test_collapse_and_its_forecast():
     assert kinds(rows(0.5 ** (np.arange(60) / 100)), {}) == []
 
 
+def test_a_rise_that_goes_on_is_told_and_one_that_has_ended_is_not():
+    h = 0.3 * 2 ** (np.arange(80) / 40)
+    (alert,) = find_alerts(rows(h), {})
+    assert alert.kind == "entropy_rising"
+    assert f"{h[-10:].mean():.3g} nats, {h[-10:].mean() / h[:10].mean():.2g} times its start" in alert.message
+    assert kinds(rows(np.minimum(h, h[59])), {}) == [], "level for the last 20 steps"
+    assert kinds(rows(h[:30]), {}) == [], "not yet twice its start"
+    assert kinds(rows(np.append(np.zeros(20), h)), {}) == [], "a start of 0 has no multiple"
+
+
 def test_the_other_rules():
     h = np.full(20, 0.5)
     assert kinds(rows(h, selected_count=0), CLIP) == ["no_op_control"]
