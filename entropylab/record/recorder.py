@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import numpy as np
-
 from ..errors import EntropylabError, InvalidInputError, RecorderError, UnknownNameError
 from ..schema import FORMAT_VERSION
 from .alert_watch import AlertWatch
@@ -28,6 +26,7 @@ from .run_info import FORMAT_FIELD, now, strict_json
 from .session import Session
 from .staging import Staged, Staging
 from .step_files import load_arrow, write_step
+from .step_under_way import StepUnderWay
 from .token_sampling import TokenSampling
 from .vocabulary import checked_vocabulary
 from .writer import write_json
@@ -100,10 +99,7 @@ class Recorder:
         self._watch = None if on_alert is None else AlertWatch(config)
         self._alerts: deque[Alert] = deque()
         self._staging = Staging()
-        self._staged: list[Staged] = []
-        self._step: int | None = None
-        self._last_step = -1
-        self._rows_of_step = 0
+        self._step = StepUnderWay()
         self._closed = self._given_up = False
         self._pid = os.getpid()
         load_arrow()
@@ -174,27 +170,26 @@ class Recorder:
         rollout = None if rollout is None else whole_number(rollout, "rollout", 0, _INT32)
         if not self._going():
             return
-        self._check_order(step, update, micro_step)
+        self._step.check_order(step, update, micro_step)
         fields = fields_of(given, loss_tokens(out))
         rows = int(fields["logprobs"].view.shape[0])
         scalars, device_scalars = split_metrics(metrics)
+        origin = self._session.origin
         call = MicroStep(
             update=update,
             micro_step=micro_step,
             rollout=rollout,
-            default_ids=self._default_ids(step, rows),
+            default_ids=self._step.default_ids(step, rows, origin.rank, origin.world_size),
             texts=checked_texts(texts, rows),
             keep_empty=keep_empty,
             metrics=scalars,
         )
         staged = self._staging.copy(call, {**fields, **device_scalars})
-        if self._step is None and self._last_step < 0:
+        if self._step.newest < 0:
             self._writer.submit(lambda: self._session.begin(step))
-        if self._step is not None and self._step != step:
-            self.end_step(self._step)
-        self._rows_of_step = rows + (self._rows_of_step if self._step == step else 0)
-        self._step = step
-        self._staged.append(staged)
+        if self._step.number not in (None, step):
+            self.end_step(self._step.newest)
+        self._step.add(step, rows, staged)
 
     def _take_influence(
         self, metrics: Mapping[str, Any] | None, influence: Any
@@ -231,12 +226,13 @@ class Recorder:
     def end_step(self, step: int) -> None:
         """End a step and write it in the background; when this returns, all steps before it are durable."""
         step = whole_number(step, "step", 0, _INT32)
-        if not self._going() or (self._step is None and step == self._last_step):
+        under_way = self._step.number
+        if not self._going() or (under_way is None and step == self._step.last):
             return
-        if step != self._step:
-            under_way = "no step" if self._step is None else f"step {self._step}"
-            raise RecorderError(f"end_step({step}): {under_way} is under way; record the step's tokens first")
-        staged, self._staged, self._step, self._last_step = self._staged, [], None, step
+        if step != under_way:
+            found = "no step" if under_way is None else f"step {under_way}"
+            raise RecorderError(f"end_step({step}): {found} is under way; record the step's tokens first")
+        staged = self._step.end()
         self._staging.send(staged)
         if self._tolerate(self._writer.wait):
             self._writer.submit(lambda: self._write_step(step, staged))
@@ -245,8 +241,8 @@ class Recorder:
         """End the step under way and wait until everything is durable."""
         if not self._going():
             return
-        if self._step is not None:
-            self.end_step(self._step)
+        if self._step.number is not None:
+            self.end_step(self._step.number)
         self._tolerate(self._writer.wait)
 
     def close(self) -> None:
@@ -292,11 +288,12 @@ class Recorder:
 
     def _stop(self, interruption: str | None = None) -> None:
         """End the writer thread and let go of the rank."""
-        self._closed, self._staged = True, []
+        self._closed = True
+        self._step.drop()
         atexit.unregister(self._abandon)
         self._writer.stop()
         if interruption is not None:
-            self._session.interrupt(interruption, self._step)
+            self._session.interrupt(interruption, self._step.number)
         self._session.release()
 
     def _going(self) -> bool:
@@ -319,35 +316,14 @@ class Recorder:
         except EntropylabError as error:
             if self._on_error == "raise":
                 raise
-            self._given_up, self._staged = True, []
+            self._given_up = True
+            self._step.drop()
             text = f"recording to {self.path} has stopped, training goes on: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=_callers_level())
-            self._alerts.append(Alert("recording_stopped", max(self._step or 0, self._last_step, 0), text))
+            self._alerts.append(Alert("recording_stopped", max(self._step.newest, 0), text))
             self._tell_alerts()
             return False
         return True
-
-    def _check_order(self, step: int, update: int, micro_step: int) -> None:
-        if step <= self._last_step or (self._step is not None and step < self._step):
-            raise RecorderError(
-                f"record(step={step}) after step {max(self._last_step, self._step or 0)} of this attempt; "
-                "after a restart open a new Recorder, which supersedes the steps that are repeated"
-            )
-        same = self._step == step and any(
-            (s.call.update, s.call.micro_step) == (update, micro_step) for s in self._staged
-        )
-        if same:
-            raise RecorderError(
-                f"record(step={step}, update={update}, micro_step={micro_step}) was called twice; "
-                "number the optimizer updates with update= and the pieces of accumulation with micro_step="
-            )
-
-    def _default_ids(self, step: int, rows: int) -> np.ndarray:
-        """Ids of responses that were not given any: unique over steps and ranks."""
-        origin = self._session.origin
-        first = self._rows_of_step if self._step == step else 0
-        index = np.arange(first, first + rows, dtype=np.int64)
-        return (np.int64(step) << 32) + index * origin.world_size + origin.rank
 
 
 def _callers_level() -> int:

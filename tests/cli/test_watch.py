@@ -77,7 +77,7 @@ def test_a_terminal_is_followed_until_interrupted(collapsing, tmp_path):
     with el.Recorder(path) as recorder:
         while b"41" not in seen and time.monotonic() < end:
             seen += os.read(master, 65536)
-            if b"39" in seen and recorder._last_step < 0:
+            if b"39" in seen and recorder._step.last < 0:
                 inputs = {"logprobs": -np.ones((2, 3)), "advantages": np.ones(2)}
                 for step in (40, 41):
                     recorder.record(step, **inputs, mask=np.ones((2, 3), bool), entropy=np.ones((2, 3)))
