@@ -115,7 +115,8 @@ def draw_trade(scores: pd.DataFrame) -> Any:
             ax.axhline(0, color=NEUTRAL, linewidth=0.6)
             ax.axvline(0, color=NEUTRAL, linewidth=0.6)
             ax.set_title(name)
-            ax.set_xlabel("T = 1")
+            ax.locator_params(axis="x", nbins=4)
+            ax.set_xlabel("accuracy, T = 1")
         axes[0, 0].set_ylabel("pass@8")
         share_legend(figure, axes.flat)
     return figure

@@ -139,7 +139,7 @@ def _less(regime: str, scores: pd.DataFrame, arms: list[str], base: str) -> str:
         if regime != "coloring":
             cells.append(differences(only_multiplication(scores), arm, MEASURES["pass@8"], base))
         first = cells[0]
-        pairs = f"{first.pairs} of {first.warm_ups} warm-ups" if first else ""
+        pairs = f"{first.pairs} ({first.warm_ups} warm-ups)" if first else ""
         rows.append([arm, *("" if cell is None else cell.text() for cell in cells), pairs])
     extra = [] if regime == "coloring" else ["pass@8 where * is needed"]
     heading = "less the baseline" if base == BASELINE else f"less {base}"
