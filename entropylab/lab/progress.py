@@ -79,7 +79,7 @@ class RunBar:
         else:
             self._accuracy = f"accuracy {event.accuracy:.3f}"
             note = f"{self._entropy}  {self._accuracy}".strip()
-            self._tell(f"{self._label}, step {event.step} of {self._steps}: {note}")
+            self._tell(f"{self._label}, step {event.step} of {self._steps}, {event.split}: {note}")
         self._progress.update(self._task, note=f"{self._entropy}  {self._accuracy}")
 
     def skip(self) -> None:

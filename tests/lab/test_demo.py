@@ -19,7 +19,7 @@ def test_lines_stand_in_where_nobody_watches(capsys: pytest.CaptureFixture[str])
         bars.run("kl_cov", 10).skip()
     assert capsys.readouterr().err.splitlines() == [
         "warm-up: 100 supervised steps",
-        "clip_cov, step 0 of 10: accuracy 0.345",
+        "clip_cov, step 0 of 10, validation: accuracy 0.345",
         "kl_cov: already finished",
     ]
 
