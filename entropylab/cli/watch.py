@@ -85,7 +85,10 @@ def look(runs: Sequence[Run]) -> list[Outcome]:
 def screen(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> Group:
     """A table of the runs, then a line an alert."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    found = [_performance(run) for run in runs]
+    found = [
+        ("", float("nan")) if outcome.result is None else _performance(run)
+        for run, outcome in zip(runs, outcomes, strict=True)
+    ]
     names = {name for name, _ in found if name}
     shared = names.pop() if len(names) == 1 else ""
     for name in COLUMNS:

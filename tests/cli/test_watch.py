@@ -58,6 +58,9 @@ def test_what_is_evaluated_is_called_by_its_name_and_a_reward_stands_in(collapsi
         recorder.evaluate(3, metric="pass@8", value=0.625, n=8)
     assert "pass@8" in watch(path).stdout.splitlines()[0]
     assert "0.625" in watch(path, collapsing).stdout
+    with el.Recorder(tmp_path / "empty"):
+        pass
+    assert "no step yet" in watch(path, tmp_path / "empty").stdout
 
 
 def test_sparkline():
