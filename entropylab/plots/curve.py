@@ -86,13 +86,13 @@ def _tint(color: str, share: float) -> Any:
 
 
 def add_entropy_axis(ax: Axes) -> None:
-    """A second x axis on top with H in nats, at round values."""
+    """A second x axis on top with H in nats, at round values from 0."""
     functions: Any = (_to_entropy, np.exp)
     top = ax.secondary_xaxis("top", functions=functions)
     top.set_xlabel("H (nats)")
     low, high = (float(_to_entropy(np.array(x))) for x in ax.get_xlim())
     step = next((s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (high - low) / s <= 6), 2.0)
-    top.set_xticks(np.arange(np.ceil(low / step) * step, high, step))
+    top.set_xticks(np.arange(max(np.ceil(low / step), 0.0) * step, high, step))
     top.spines["top"].set_visible(True)
 
 

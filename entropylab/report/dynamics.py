@@ -90,7 +90,7 @@ def _slope(fit: pd.Series) -> str:
 def _note(result: Dynamics) -> str:
     return (
         f"Slope: nats a unit of covariance, with {100 * result.level:g} % intervals that allow for "
-        f"autocorrelated errors; - where fewer than 12 points hold both. Windows: both sides summed over "
+        f"autocorrelated errors; – where fewer than 12 points hold both. Windows: both sides summed over "
         f"{WIDE_WINDOW} steps that do not overlap. With a control the update is not that of all tokens, the "
         "covariance is: expect a smaller slope."
     )

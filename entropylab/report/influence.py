@@ -33,7 +33,7 @@ NOTE = (
     "figure says: overlap with those that lower the entropy most; capture, their effect over that of these; "
     "the share that raises it; saved, the share of all lowering effect that leaving them out saves, to first "
     "order. Chosen by the control: against as many that lower it most. Means over updates, with intervals by "
-    "a jackknife over blocks of prompts; - where there is none."
+    "a jackknife over blocks of prompts; – where there is none."
 )
 QUADRANTS = {
     "high_above": "likely, advantage above",

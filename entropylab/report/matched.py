@@ -105,7 +105,7 @@ def _note(level: float) -> str:
     return (
         "Method less baseline at the farthest place that all runs of both have reached; values are means "
         "of 4 evaluations, the last up to it, at an entropy those around the first down to it. "
-        f"{100 * level:g} % t intervals over seeds, paired by seed and start (pairs: - where none match), "
+        f"{100 * level:g} % t intervals over seeds, paired by seed and start (pairs: – where none match), "
         "none where there is one seed."
     )
 

@@ -31,7 +31,7 @@ NOTE = (
     "than a small fraction asks for. Covariance: share of the positive covariance, Σ max(cov, 0), that the "
     "chosen tokens hold. Likely, rare: log-probability above, below its mean in the update; +, -: advantage "
     "above, below its mean; shares of the chosen. Overlap: tokens chosen by both this control and the run, "
-    "over tokens chosen by either; - where the run chose none. Counts of the logged updates, so without "
+    "over tokens chosen by either; – where the run chose none. Counts of the logged updates, so without "
     "intervals."
 )
 QUADRANTS = {"low_below": "rare -", "low_above": "rare +", "high_below": "likely -", "high_above": "likely +"}
