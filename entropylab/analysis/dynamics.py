@@ -184,6 +184,11 @@ def _warnings(run: Run, series: pd.DataFrame) -> tuple[str, ...]:
     held = int(np.isfinite(series["token_pg"]).sum())
     if held < len(series):
         notes.append(f"{held} of {len(series)} steps have token rows: the forms that need them use those")
+    if held and not np.isfinite(series["response_npg"]).any():
+        notes.append(
+            "the forms over the responses of a prompt are unknown: they need prompt_ids, and prompts with two "
+            "responses or more"
+        )
     sampled = int(series["estimated"].sum())
     if sampled:
         notes.append(

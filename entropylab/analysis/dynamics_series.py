@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..record.reader import Run
 from .cluster_bootstrap import Floats
+from .prompt_units import prompt_units
 
 PREDICTORS = {
     "token_npg": "Cov(log π, A) over the tokens",
@@ -34,7 +35,7 @@ def dynamics_series(run: Run) -> pd.DataFrame:
 
     A drop between rollouts is of neighbouring steps only. ``token_npg`` is the covariance the loss used,
     exact over all tokens of the step; the other forms need token rows, and are ``estimated`` (bool) where the
-    log holds a sample of them.
+    log holds a sample of them. Those over the responses of a prompt need prompt ids.
     """
     steps = run.steps().sort_values("step", ignore_index=True)
     frame = pd.DataFrame({"step": steps["step"].to_numpy(), "entropy": _column(steps, "entropy_token_mean")})
@@ -87,7 +88,8 @@ def _of_step(step: int, rows: dict[str, np.ndarray]) -> tuple[float | bool, ...]
     if not usable.any():
         return (step, np.nan, np.nan, np.nan, sampled)
     l, a, w = logprob[usable], advantage[usable], weight[usable]
-    prompts, samples = (rows[name][usable] for name in ("prompt_id", "sample_id"))
+    samples = rows["sample_id"][usable]
+    prompts = prompt_units(rows["prompt_id"][usable], samples)
     token_pg = weighted_covariance(l, np.exp(l) * a, w)
     return (step, token_pg, *response_covariances(l, a, w, prompts, samples), sampled)
 

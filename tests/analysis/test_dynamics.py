@@ -71,6 +71,23 @@ def test_responses_alone_with_their_prompt_do_not_count():
     assert np.isnan(response_covariances(l[3:], a[3:], np.ones(1), prompts[3:], samples[3:])).all()
 
 
+def test_without_prompt_ids_the_forms_within_prompts_are_unknown_and_it_is_said(tmp_path):
+    rng = np.random.default_rng(0)
+    with el.Recorder(tmp_path / "r") as recorder:
+        for step in range(3):
+            recorder.record(
+                step,
+                logprobs=-rng.random((8, 5)),
+                advantages=rng.normal(size=8),
+                mask=np.ones((8, 5), bool),
+                entropy=np.ones((8, 5)),
+            )
+    found = el.entropy_dynamics(el.open_run(tmp_path / "r"))
+    assert found.series["token_pg"].notna().all()
+    assert found.series[["response_npg", "response_pg"]].isna().all(axis=None)
+    assert any("need prompt_ids" in text for text in found.warnings)
+
+
 def test_weights_count_as_tokens():
     rng = np.random.default_rng(0)
     l, a, w = -rng.random(40), rng.normal(size=40), rng.integers(1, 4, 40)
