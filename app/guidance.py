@@ -18,7 +18,7 @@ GUIDANCE = {
     "what_if_pieces": "Where the solid line is low, a loss that sees so few responses at a time does not choose the "
     "tokens of the whole batch.",
     "what_if_updates": "Dips are updates of fewer tokens, or with too few between the bounds.",
-    "dynamics_scatter": "A cloud along the line: in steps with more covariance the entropy fell more.",
+    "dynamics_scatter": "A cloud along a rising line: in steps with more covariance the entropy fell more, as the theory has it.",
     "dynamics_windows": "An interval clear of 0 over several windows is evidence; a slope that changes with the window "
     "is not one step size.",
     "influence_capture": "1: as good as choosing by the exact influence. Around 0: no better than chance.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from entropylab.analysis.performance import is_entropy
+from entropylab.analysis.performance import is_entropy, is_share
 
 METRICS = {
     "accuracy": "accuracy (T=1)",
@@ -39,7 +39,7 @@ def metric_title(metric: str) -> str:
 
 def unit(metric: str) -> str:
     """The unit of an evaluation metric; nothing where it is not known."""
-    if metric in METRICS or metric.startswith(("pass@", "accuracy")):
+    if is_share(metric):
         return "share of problems"
     return "nats" if is_entropy(metric) else ""
 

@@ -16,7 +16,7 @@ from page_style import Tile
 from run_finder import Entry
 from wording import interval_text, number, percent
 
-from entropylab.analysis.dynamics import Dynamics
+from entropylab.analysis.dynamics import Dynamics, sign_text
 from entropylab.analysis.dynamics_series import OBSERVED, PREDICTORS
 from entropylab.analysis.robust_line import MIN_BLOCKS
 
@@ -61,8 +61,9 @@ def _sentence(result: Dynamics, observed: str, predictor: str, window: int) -> s
         return f"cannot say: {row['n']:.0f} windows of {window} steps hold both, a slope needs {MIN_BLOCKS}."
     over = "single steps" if window == 1 else f"windows of {window} steps"
     return (
-        f"the entropy drops by {row['slope']:.3g} nats ({percent(result.level)}: {row['low']:.3g} to "
-        f"{row['high']:.3g}) a unit of {PREDICTORS[predictor]}, {where}; r = {row['r']:.2f} over {over}."
+        f"the drop of the entropy changes by {row['slope']:+.3g} nats ({percent(result.level)}: {row['low']:.3g} to "
+        f"{row['high']:.3g}) a unit of {PREDICTORS[predictor]}, {where}; r = {row['r']:.2f} over {over}: "
+        f"{sign_text(row)}."
     )
 
 

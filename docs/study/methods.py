@@ -26,6 +26,8 @@ TIMES = COUNTDOWN_VOCABULARY.index("*")
 
 PRIMARY_ARMS = ("clip_cov", "clip_cov-released", "kl_cov", "kl_cov-released")
 PRIMARY_MEASURES = ("pass@8", "greedy")
+PAIR = ["warm_up", "seed"]
+"""What an arm and the baseline have in common."""
 CLIP_COV = "clip_cov"
 HOLDING_ARMS = ("clip_cov_top", "clip_cov_micro", "kl_cov", "kl_cov_targeted", "kl_penalty")
 """Arms that hold the entropy as well, or should."""
@@ -61,27 +63,20 @@ def only_multiplication(rows: pd.DataFrame) -> pd.DataFrame:
 
 def differences(scores: pd.DataFrame, arm: str, measure: Measure, base: str = BASELINE) -> Difference | None:
     """An arm less the baseline of the same warm-ups, seeds and problems of one regime; None without pairs."""
-    arms = {name: rows for name, rows in scores.groupby("arm") if name in (arm, base)}
-    if arm not in arms or base not in arms:
-        return None
-    groups = []
-    for _, warm in arms[arm].groupby("warm_up"):
-        seeds = [
-            measure(rows) - measure(other)
-            for (w, s), rows in warm.groupby(["warm_up", "seed"])
-            if len(other := arms[base].query("warm_up == @w and seed == @s"))
-        ]
-        if seeds:
-            groups.append(seeds)
-    return paired_difference(groups) if groups else None
+    own, other = (dict(tuple(scores[scores["arm"] == name].groupby(PAIR))) for name in (arm, base))
+    groups: dict[int, list[NDArray[np.float64]]] = {}
+    for key, rows in own.items():
+        if key in other:
+            groups.setdefault(key[0], []).append(measure(rows) - measure(other[key]))
+    return paired_difference(list(groups.values())) if groups else None
 
 
 def at_equal_entropy(curves: pd.DataFrame, arm: str, metric: str) -> tuple[Difference | None, int]:
     """The arm at its end less the baseline where its entropy was the same; pairs without such a place."""
     found: dict[int, list[NDArray[np.float64]]] = {}
     missing = 0
-    base = dict(tuple(curves[curves["arm"] == BASELINE].groupby(["warm_up", "seed"])))
-    for key, rows in curves[curves["arm"] == arm].groupby(["warm_up", "seed"]):
+    base = dict(tuple(curves[curves["arm"] == BASELINE].groupby(PAIR)))
+    for key, rows in curves[curves["arm"] == arm].groupby(PAIR):
         if key not in base:
             continue
         last = rows.loc[rows["step"].idxmax()]
@@ -117,7 +112,7 @@ def levels(regime: str, scores: pd.DataFrame, curves: pd.DataFrame, starts: pd.D
 
 def arms_of(regime: str, scores: pd.DataFrame) -> list[str]:
     """Labels of the arms with scores, in the order of the protocol, each before its released form."""
-    found = set(scores["arm"])
+    found = set(scores["arm"].unique())
     order = [name for arm in REGIMES[regime].arms for name in (arm.label, f"{arm.label}-released")]
     return [name for name in order if name in found]
 
@@ -129,15 +124,16 @@ def equal_steps(regime: str, scores: pd.DataFrame) -> str:
 
 def beside_clip_cov(regime: str, scores: pd.DataFrame) -> str:
     """Differences of the other arms that hold the entropy from Clip-Cov, at equal steps."""
-    return _less(regime, scores, [arm for arm in HOLDING_ARMS if arm in set(scores["arm"])], CLIP_COV)
+    found = scores["arm"].unique()
+    return _less(regime, scores, [arm for arm in HOLDING_ARMS if arm in found], CLIP_COV)
 
 
 def _less(regime: str, scores: pd.DataFrame, arms: list[str], base: str) -> str:
-    rows = []
+    rows, multiplying = [], only_multiplication(scores)
     for arm in arms:
         cells = [differences(scores, arm, measure, base) for measure in MEASURES.values()]
         if regime != "coloring":
-            cells.append(differences(only_multiplication(scores), arm, MEASURES["pass@8"], base))
+            cells.append(differences(multiplying, arm, MEASURES["pass@8"], base))
         first = cells[0]
         pairs = f"{first.pairs} ({first.warm_ups} warm-ups)" if first else ""
         rows.append([arm, *("" if cell is None else cell.text() for cell in cells), pairs])

@@ -133,5 +133,5 @@ def _warnings(run: Run, row: dict[str, Any], metrics: Sequence[str]) -> list[str
     elif np.isnan(row["entropy_end"]):
         notes.append(f"{run.name} holds no entropy")
     if run.problems(rows=False):
-        notes.append(f"{run.name} has incomplete data: see its problems() or entropylab doctor")
+        notes.append(f"{run.name} has problems in its files: entropylab doctor and the Data page list them")
     return notes

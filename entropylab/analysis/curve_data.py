@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InsufficientDataError, MissingInputError, UnknownNameError
 from .curve import CurveFit, fit_curve
 from .curve_points import MIN_POINTS
-from .performance import performance_of
+from .performance import is_share, performance_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def fit_run(
     fit = fit_curve(
         points["entropy"],
         points["performance"],
-        n_problems=points["n"] if is_accuracy(points) else None,
+        n_problems=points["n"] if is_share(metric) and is_accuracy(points) else None,
         steps=points["step"],
         method=method,
         level=level,

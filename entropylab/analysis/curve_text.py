@@ -71,7 +71,9 @@ def _noise(fit: CurveFit) -> str:
         f"effective points {fit.effective_points:.1f}"
     )
     if fit.binomial_sd is not None:
-        text += f", of which sampling explains an sd of {fit.binomial_sd:.3g}"
+        more = fit.binomial_sd >= fit.residual_sd
+        text += f", {'no more than the sd of' if more else 'of which sampling explains an sd of'} "
+        text += f"{fit.binomial_sd:.3g}{' that sampling gives' if more else ''}"
     return text + "."
 
 

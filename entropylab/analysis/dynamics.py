@@ -75,7 +75,11 @@ class Dynamics:
             f"{r.slope:.3g} ({r.low:.3g} to {r.high:.3g}), r = {r.r:.2f} over windows of {r.window}"
             for r in shown.itertuples()
         ]
-        return f"The drop {OBSERVED[observed]}, nats a unit of Cov(log π, A): {'; '.join(parts)}."
+        told, first = "; ".join(parts), shown.iloc[0]
+        return (
+            f"The drop {OBSERVED[observed]}, nats a unit of Cov(log π, A): {told}. Over windows of "
+            f"{first['window']}: {sign_text(first)}."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, JSON-ready; tables as lists of rows."""
@@ -114,6 +118,13 @@ def entropy_dynamics(run: Run, *, level: float = 0.95, seed: int = 0) -> Dynamic
         level=level,
         warnings=_warnings(run, series),
     )
+
+
+def sign_text(row: Any) -> str:
+    """What the interval of a slope says of the theory, by which it is positive (a row of `Dynamics.fits`)."""
+    if row["low"] > 0:
+        return "positive, as the theory has it"
+    return "negative, against the theory" if row["high"] < 0 else "not shown to differ from 0"
 
 
 def _of_sums(row: Any) -> str:
@@ -186,8 +197,8 @@ def _warnings(run: Run, series: pd.DataFrame) -> tuple[str, ...]:
         notes.append(f"{held} of {len(series)} steps have token rows: the forms that need them use those")
     if held and not np.isfinite(series["response_npg"]).any():
         notes.append(
-            "the forms over the responses of a prompt are unknown: they need prompt_ids, and prompts with two "
-            "responses or more"
+            "the forms over the responses of a prompt are unknown: they need prompt_ids, and prompts with "
+            "two responses or more"
         )
     sampled = int(series["estimated"].sum())
     if sampled:

@@ -15,6 +15,11 @@ def is_entropy(metric: str) -> bool:
     return "entropy" in metric.lower()
 
 
+def is_share(metric: str) -> bool:
+    """Whether an evaluated metric is a share of the problems: an accuracy or a pass@k, by its name."""
+    return metric.lower().startswith(("acc", "pass@"))
+
+
 def performance_of(run: Run, split: str = "validation") -> str:
     """What a run is judged by on a split: "accuracy", else the first other metric by name, no entropy."""
     found = run.evaluations()

@@ -47,7 +47,8 @@ def response_table(run: Run, tokens: pd.DataFrame) -> pd.DataFrame:
     """One row a response of a step: update, sample_id, prompt_id, reward, length, entropy, covariance, ...
 
     tokens: those of `step_tokens`. length counts the stored tokens; entropy, covariance: means over them;
-    highest: the largest covariance; selected: number chosen; text: None where none was recorded.
+    highest: the largest covariance; selected: number chosen; text: that of its tokens where none was
+    recorded, None where their texts are not known either.
     """
     groups = tokens.groupby(_KEYS, sort=True)
     table = groups.agg(
@@ -60,7 +61,9 @@ def response_table(run: Run, tokens: pd.DataFrame) -> pd.DataFrame:
         highest=("covariance", "max"),
         selected=("selected", "sum"),
     ).reset_index()
-    return table.merge(_texts(run, int(tokens["step"].iloc[0])), on=_KEYS, how="left")
+    table = table.merge(_texts(run, int(tokens["step"].iloc[0])), on=_KEYS, how="left")
+    joined = pd.MultiIndex.from_frame(table[_KEYS]).map(_joined(tokens))
+    return table.assign(text=table["text"].where(table["text"].notna(), joined))
 
 
 def token_aggregates(tokens: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -129,6 +132,14 @@ def _texts(run: Run, step: int) -> pd.DataFrame:
     if not batches:
         return pd.DataFrame(columns=columns).astype({"update": "int64", "sample_id": "int64"})
     return pa.Table.from_batches(batches).select(columns).to_pandas().drop_duplicates(_KEYS)
+
+
+def _joined(tokens: pd.DataFrame) -> pd.Series:
+    """The text of each response's stored tokens, in words where no token begins or ends with a space."""
+    texts = tokens["token"].dropna()
+    spaced = texts.str.startswith(" ") | texts.str.endswith(" ")
+    between = "" if spaced.any() else " "
+    return tokens.groupby(_KEYS)["token"].agg(lambda one: None if one.isna().any() else between.join(one))
 
 
 def _text(vocabulary: Sequence[str], token: float) -> str | None:

@@ -51,6 +51,7 @@ def command(
             "run": labels[str(run.path)],
             "problems": problems(run, pages=True),
             "pruned_steps": len(run.pruned_steps()),
+            "whole_steps": len(run.steps()),
         }
         for run in runs
     ]
@@ -133,6 +134,7 @@ def _show(checks: list[Check], rows: list[dict]) -> None:
         if not check.fine:
             say(f"{check.name}: {check.mend}")
     for row in rows:
+        say(f"{row['run']}: {row['whole_steps']:,} whole steps read, {len(row['problems'])} problems")
         for problem in row["problems"]:
             say(f"{row['run']}: {problem['message']} ({problem['path']})")
         if row["pruned_steps"]:

@@ -33,6 +33,7 @@ COLUMNS = (
 
 Row = Mapping[str, Any]
 
+_START = f"the mean of its first {RECENT} steps"
 _NORMAL_975 = 1.959963984540054
 _CHOOSES = "minimum"
 """The setting that every control has which chooses tokens, and no other."""
@@ -45,6 +46,9 @@ class Alert:
     kind: str
     step: int
     message: str
+
+    def __str__(self) -> str:
+        return f"step {self.step}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def _collapse(rows: Sequence[Row]) -> tuple[str, str] | None:
     if len(rows) < MIN_STEPS or not start > 0:
         return None
     if now < COLLAPSED * start:
-        text = f"the entropy has collapsed: {now:.3g} nats, {100 * now / start:.2g} % of its start"
+        text = f"the entropy has collapsed: {now:.3g} nats, {100 * now / start:.2g} % of {_START}"
         return "entropy_collapsed", text
     found = decline(entropy, column(rows, "step"))
     if found is None or found.half_life is None:
@@ -130,9 +134,9 @@ def _collapse(rows: Sequence[Row]) -> tuple[str, str] | None:
     if left > AHEAD:
         return None
     text = (
-        f"at its present rate the entropy ({now:.3g} nats, {100 * now / start:.2g} % of its start) falls "
-        f"below {100 * COLLAPSED:g} % of its start in about {max(left, 1.0):.0f} steps "
-        f"(it halves every {found.half_life:.0f})"
+        f"at its present rate the entropy ({now:.3g} nats, {100 * now / start:.2g} % of {_START}) falls "
+        f"below {100 * COLLAPSED:g} % of that in about {max(left, 1.0):.0f} steps "
+        f"(it halves every {found.half_life:.0f} steps)"
     )
     return "collapse_forecast", text
 
@@ -146,7 +150,7 @@ def _rise(rows: Sequence[Row]) -> tuple[str, str] | None:
     if found is None or not found.low > 0:
         return None
     text = (
-        f"the entropy has risen to {now:.3g} nats, {now / start:.2g} times its start, and rises on: see "
+        f"the entropy has risen to {now:.3g} nats, {now / start:.2g} times {_START}, and rises on: see "
         "whether the reward does too, whether sampler and trainer agree, and how strong the control is"
     )
     return "entropy_rising", text

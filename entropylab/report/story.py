@@ -134,8 +134,8 @@ def _known(*values: float) -> bool:
 
 def _spent(share: float) -> str:
     if share < 0:
-        return f"ends with {-100 * share:.0f} % more entropy than it started with"
-    return f"has spent {100 * share:.0f} % of the entropy it started with"
+        return f"ends with {-100 * share:.0f} % more entropy than its first step had"
+    return f"has spent {100 * share:.0f} % of the entropy of its first step"
 
 
 def _end(name: str, value: float, reference: float) -> str:

@@ -106,6 +106,22 @@ def test_what_is_not_there_is_an_error(run):
         step_tokens(run, 5)
 
 
+@pytest.mark.parametrize(("vocabulary", "text"), [(["a", "b", "c"], "a b"), (["a", " b", "c"], "a b")])
+def test_without_texts_a_response_reads_as_its_tokens(tmp_path, vocabulary, text):
+    with el.Recorder(tmp_path / "run", vocabulary=vocabulary) as recorder:
+        recorder.record(
+            0,
+            logprobs=-np.ones((2, 2)),
+            advantages=np.array([1.0, -1.0]),
+            mask=np.ones((2, 2), bool),
+            token_ids=np.array([[0, 1], [2, 9]]),
+        )
+    made = el.open_run(tmp_path / "run")
+    table = response_table(made, step_tokens(made, 0))
+    assert table["text"].iloc[0] == text
+    assert table["text"].isna().tolist() == [False, True], "a token that the vocabulary does not know"
+
+
 def test_no_vocabulary_leaves_no_text(make_run, tmp_path):
     made = make_run(tmp_path / "r", steps=1)
     path = made.path / "_run.json"

@@ -60,7 +60,7 @@ def test_collapse_and_its_forecast():
     assert alert.kind == "collapse_forecast"
     assert alert.step == 79
     left = np.log(h[-10:].mean() / (0.1 * h[:10].mean())) / (np.log(2) / 25)
-    assert f"in about {left:.0f} steps (it halves every 25)" in alert.message
+    assert f"in about {left:.0f} steps (it halves every 25 steps)" in alert.message
     assert kinds(rows(0.5 ** (np.arange(60) / 100)), {}) == []
 
 
@@ -68,7 +68,9 @@ def test_a_rise_that_goes_on_is_told_and_one_that_has_ended_is_not():
     h = 0.3 * 2 ** (np.arange(80) / 40)
     (alert,) = find_alerts(rows(h), {})
     assert alert.kind == "entropy_rising"
-    assert f"{h[-10:].mean():.3g} nats, {h[-10:].mean() / h[:10].mean():.2g} times its start" in alert.message
+    first, last = h[:10].mean(), h[-10:].mean()
+    assert f"{last:.3g} nats, {last / first:.2g} times the mean of its first 10 steps" in alert.message
+    assert str(alert) == f"step 79: {alert.message}"
     assert kinds(rows(np.minimum(h, h[59])), {}) == [], "level for the last 20 steps"
     assert kinds(rows(h[:30]), {}) == [], "not yet twice its start"
     assert kinds(rows(np.append(np.zeros(20), h)), {}) == [], "a start of 0 has no multiple"
