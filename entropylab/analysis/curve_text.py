@@ -71,10 +71,14 @@ def _noise(fit: CurveFit) -> str:
         f"effective points {fit.effective_points:.1f}"
     )
     if fit.binomial_sd is not None:
-        more = fit.binomial_sd >= fit.residual_sd
-        text += f", {'no more than the sd of' if more else 'of which sampling explains an sd of'} "
-        text += f"{fit.binomial_sd:.3g}{' that sampling gives' if more else ''}"
+        text += f", {_sampling(fit.binomial_sd, fit.residual_sd)}"
     return text + "."
+
+
+def _sampling(binomial_sd: float, residual_sd: float) -> str:
+    if binomial_sd >= residual_sd:
+        return f"no more than the sd of {binomial_sd:.3g} that sampling gives"
+    return f"of which sampling explains an sd of {binomial_sd:.3g}"
 
 
 def left_out(fit: CurveFit) -> list[str]:

@@ -62,6 +62,8 @@ def response_table(run: Run, tokens: pd.DataFrame) -> pd.DataFrame:
         selected=("selected", "sum"),
     ).reset_index()
     table = table.merge(_texts(run, int(tokens["step"].iloc[0])), on=_KEYS, how="left")
+    if table["text"].notna().all():
+        return table
     joined = pd.MultiIndex.from_frame(table[_KEYS]).map(_joined(tokens))
     return table.assign(text=table["text"].where(table["text"].notna(), joined))
 

@@ -28,8 +28,6 @@ TEXT = ("run", "entropy", "state")
 COLUMNS = ("run", "step", "entropy", "now", "left", "half-life", "R", "state")
 """R: the performance, called by its name where the runs share one."""
 REWARD = "reward"
-RECENT = 10
-"""Steps whose mean reward is shown where nothing was evaluated."""
 
 EXAMPLES = ("entropylab watch runs/demo", "entropylab watch sample_logs/rare-x --once")
 
@@ -144,6 +142,7 @@ def _cells(run: Run, outcome: Outcome, performance: str) -> list[Text]:
 def _performance(run: Run) -> tuple[str, float]:
     """The last validation value of what the run is judged by, else its mean reward; "" where it has none."""
     from entropylab.analysis.performance import performance_of
+    from entropylab.record.alerts import RECENT
 
     name, evaluated = performance_of(run), run.evaluations()
     chosen = evaluated[(evaluated["split"] == "validation") & (evaluated["metric"] == name)]
