@@ -71,8 +71,7 @@ def find_alerts(rows: Sequence[Row], config: Mapping[str, Any]) -> tuple[Alert, 
         return ()
     step = int(rows[-1]["step"])
     found = (
-        _collapse(rows),
-        _rise(rows),
+        _entropy(rows),
         _no_op_control(rows, config),
         _off_policy(rows),
         _no_signal(rows),
@@ -119,7 +118,8 @@ def column(rows: Sequence[Row], name: str) -> np.ndarray:
     return np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=float)
 
 
-def _collapse(rows: Sequence[Row]) -> tuple[str, str] | None:
+def _entropy(rows: Sequence[Row]) -> tuple[str, str] | None:
+    """The entropy is gone, will be soon, or has risen and rises on."""
     entropy = column(rows, "entropy_token_mean")
     start, now = start_and_now(entropy)
     if len(rows) < MIN_STEPS or not start > 0:
@@ -128,32 +128,29 @@ def _collapse(rows: Sequence[Row]) -> tuple[str, str] | None:
         text = f"the entropy has collapsed: {now:.3g} nats, {100 * now / start:.2g} % of {_START}"
         return "entropy_collapsed", text
     found = decline(entropy, column(rows, "step"))
-    if found is None or found.half_life is None:
+    if found is None:
         return None
-    left = np.log(now / (COLLAPSED * start)) / -found.rate
+    if found.half_life is not None:
+        return _forecast(start, now, found.rate, found.half_life)
+    if found.low > 0 and now > RISEN * start:
+        text = (
+            f"the entropy has risen to {now:.3g} nats, {now / start:.2g} times {_START}, and rises on: see "
+            "whether the reward does too, whether sampler and trainer agree, and how strong the control is"
+        )
+        return "entropy_rising", text
+    return None
+
+
+def _forecast(start: float, now: float, rate: float, half_life: float) -> tuple[str, str] | None:
+    left = np.log(now / (COLLAPSED * start)) / -rate
     if left > AHEAD:
         return None
     text = (
         f"at its present rate the entropy ({now:.3g} nats, {100 * now / start:.2g} % of {_START}) falls "
         f"below {100 * COLLAPSED:g} % of that in about {max(left, 1.0):.0f} steps "
-        f"(it halves every {found.half_life:.0f} steps)"
+        f"(it halves every {half_life:.0f} steps)"
     )
     return "collapse_forecast", text
-
-
-def _rise(rows: Sequence[Row]) -> tuple[str, str] | None:
-    entropy = column(rows, "entropy_token_mean")
-    start, now = start_and_now(entropy)
-    if len(rows) < MIN_STEPS or not start > 0 or not now > RISEN * start:
-        return None
-    found = decline(entropy, column(rows, "step"))
-    if found is None or not found.low > 0:
-        return None
-    text = (
-        f"the entropy has risen to {now:.3g} nats, {now / start:.2g} times {_START}, and rises on: see "
-        "whether the reward does too, whether sampler and trainer agree, and how strong the control is"
-    )
-    return "entropy_rising", text
 
 
 def _no_op_control(rows: Sequence[Row], config: Mapping[str, Any]) -> tuple[str, str] | None:
